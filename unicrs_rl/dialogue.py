@@ -1,0 +1,254 @@
+"""The vocabulary every room shares: what is decided, said and shown in a conversation.
+
+This is the ground floor of the house: it imports nothing of ours. Ids are indices into a
+world's catalogue: an *item* id is a row of its items, an *attribute* id a row of its attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+
+class Act(IntEnum):
+    """What a recommender does in a turn."""
+
+    ASK = 0
+    RECOMMEND = 1
+    CHAT = 2
+
+
+class Strategy(StrEnum):
+    """The fourteen sociable strategies annotated in INSPIRED (Hayati et al., EMNLP 2020)."""
+
+    PERSONAL_OPINION = "Personal Opinion"
+    PERSONAL_EXPERIENCE = "Personal Experience"
+    SIMILARITY = "Similarity"
+    ENCOURAGEMENT = "Encouragement"
+    OFFER_HELP = "Offer Help"
+    PREFERENCE_CONFIRMATION = "Preference Confirmation"
+    CREDIBILITY = "Credibility"
+    SELF_MODELING = "Self Modeling"
+    TRANSPARENCY = "Transparency"
+    REPHRASE_PREFERENCE = "Rephrase Preference"
+    ACKNOWLEDGMENT = "Acknowledgment"
+    EXPERIENCE_INQUIRY = "Experience Inquiry"
+    OPINION_INQUIRY = "Opinion Inquiry"
+    NO_STRATEGY = "No Strategy"
+
+    @property
+    def position(self) -> int:
+        """Place in the fixed order of :data:`STRATEGIES`; what networks and tables index by."""
+        return _STRATEGY_INDEX[self]
+
+    @classmethod
+    def parse(cls, label: str) -> Strategy:
+        """Read a label in either spelling of the releases (``personal_opinion``, ``Personal Opinion``).
+
+        Raises:
+            ValueError: if the label is none of the fourteen.
+        """
+        key = " ".join(label.replace("_", " ").split()).casefold()
+        try:
+            return _STRATEGY_BY_SPELLING[key]
+        except KeyError:
+            raise ValueError(f"unknown strategy label {label!r}") from None
+
+
+STRATEGIES: tuple[Strategy, ...] = tuple(Strategy)
+_STRATEGY_INDEX = {strategy: index for index, strategy in enumerate(STRATEGIES)}
+_STRATEGY_BY_SPELLING = {strategy.value.casefold(): strategy for strategy in STRATEGIES}
+
+ELICITATION: frozenset[Strategy] = frozenset(
+    {
+        Strategy.EXPERIENCE_INQUIRY,
+        Strategy.OPINION_INQUIRY,
+        Strategy.PREFERENCE_CONFIRMATION,
+        Strategy.REPHRASE_PREFERENCE,
+    }
+)
+"""Strategies whose purpose is to learn what the seeker wants (INSPIRED's preference elicitation)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Everything a recommender decides in one turn, whoever decides it."""
+
+    act: Act
+    strategy: Strategy
+    attributes: tuple[int, ...] = ()
+    """Attribute ids asked about (ASK)."""
+    items: tuple[int, ...] = ()
+    """Ranked item ids (RECOMMEND), best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a policy decided; ``None`` leaves that column to the Actor.
+
+    The unified arm fills every column, the decomposed arm only ``strategy``; points between the
+    two fill what they were given control of. The Actor turns a plan into a :class:`Decision`.
+    """
+
+    strategy: Strategy
+    act: Act | None = None
+    attributes: tuple[int, ...] | None = None
+    items: tuple[int, ...] | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """What the policy thought, for the trace: value or probability by option."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One statement of the knowledge graph about an item: (item, relation, value)."""
+
+    item: int
+    relation: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """What the Fact Retriever lays on the table for a turn."""
+
+    items: tuple[int, ...]
+    """Candidate items, best first."""
+    attributes: tuple[int, ...]
+    """Attributes worth asking about, best first."""
+    confidence: float
+    """Posterior probability that one of ``items`` is what the seeker wants."""
+    facts: tuple[Fact, ...]
+    call: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the seeker did in answer to a turn, and the words for it (empty at the semantic surface)."""
+
+    text: str = ""
+    liked: tuple[int, ...] = ()
+    """Attributes affirmed."""
+    disliked: tuple[int, ...] = ()
+    """Attributes denied."""
+    open: tuple[int, ...] = ()
+    """Attributes asked about to which the seeker is indifferent."""
+    accepted: int | None = None
+    """The recommended item taken."""
+    rejected: tuple[int, ...] = ()
+    """Recommended items turned down."""
+    left: bool = False
+    """The seeker ended the conversation without an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One use of a language model: what it was for and what it cost. ``seconds`` is wall-clock."""
+
+    task: str
+    prompt: str
+    """Hash of the rendered prompt."""
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+    retries: int = 0
+    failure: str = ""
+    """Why no valid answer was had in the end; empty on success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What the words so far reveal about the seeker, as the Preference Reasoner read them."""
+
+    liked: tuple[int, ...] = ()
+    disliked: tuple[int, ...] = ()
+    open: tuple[int, ...] = ()
+    liked_items: tuple[int, ...] = ()
+    rejected_items: tuple[int, ...] = ()
+    mood: str = "neutral"
+    """``positive``, ``neutral`` or ``impatient``."""
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A judge's opinion of a dialogue: 1 (poor) to 5 (excellent), with its parts in [0, 1]."""
+
+    value: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One system utterance and the reply to it."""
+
+    decision: Decision
+    utterance: str
+    reply: Reply
+    facts: tuple[Fact, ...] = ()
+    plan: Plan | None = None
+    score: Score | None = None
+    reward: float = 0.0
+    calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a dialogue ended: ``turn`` counts system turns from 1, ``rank`` list places from 1."""
+
+    success: bool
+    turn: int
+    item: int | None = None
+    rank: int | None = None
+    left: bool = False
+    label: str = ""
+    """A corpus' own word for the outcome (INSPIRED's ``fine_label``); empty in simulation."""
+
+
+@dataclass(slots=True)
+class Dialogue:
+    """A conversation: the seeker's opening, then turns. Simulated or human."""
+
+    id: str
+    opening: Reply = Reply()
+    turns: list[Turn] = field(default_factory=list)
+    outcome: Outcome | None = None
+    survey: Mapping[str, float] = field(default_factory=dict)
+    """The seeker's ratings of the recommender after a human dialogue, 1 to 5 by question."""
+
+    def utterances(self) -> list[tuple[str, str]]:
+        """The dialogue as ``(speaker, text)`` pairs; silent replies are left out."""
+        lines = [("seeker", self.opening.text)] if self.opening.text else []
+        for turn in self.turns:
+            lines.append(("recommender", turn.utterance))
+            if turn.reply.text:
+                lines.append(("seeker", turn.reply.text))
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a policy may see of one conversation when it decides. Nothing hidden is in it."""
+
+    key: int
+    """Identifies the conversation's random numbers; says nothing about the seeker's target."""
+    history: tuple[int, ...]
+    """Items the seeker is known to like from before."""
+    preferences: Preferences
+    utterances: Sequence[tuple[str, str]]
+    decisions: tuple[Decision, ...]
+    """The recommender's own decisions so far."""
+    limit: int
+    """System turns allowed."""
+
+    @property
+    def turn(self) -> int:
+        """Index of the turn about to be decided, from 0."""
+        return len(self.decisions)
+
+    @property
+    def asked(self) -> frozenset[int]:
+        """Attributes that need no question: asked, volunteered, or found indifferent."""
+        known = self.preferences
+        asked = (attribute for decision in self.decisions for attribute in decision.attributes)
+        return frozenset((*asked, *known.liked, *known.disliked, *known.open))
