@@ -1,0 +1,1 @@
+"""The world: catalogue, knowledge graph, seekers, embeddings, beliefs, facts and data readers."""

@@ -1,0 +1,226 @@
+"""INSPIRED (Hayati et al., EMNLP 2020): human dialogues with a strategy label on every recommender utterance.
+
+A corpus, not a world. A folder holds ``inspired-{train,valid,test}.jsonl`` or the original
+release's ``{train,dev,test}.tsv``; beside them, where present, the outcome of each dialogue
+(``list_of_dialog_ids_with_movie_id_all.tsv``) and the seeker's ratings of the recommender
+(``seeker_partner_perception.tsv``), which are linked through the *recommender's* survey
+(``rec_survey_link.tsv``, in the original release ``rec_demographic.tsv``): dialogue ->
+``rec_survey_id`` -> (seeker, recommender) -> ratings. Joining on ``seek_survey_id`` links wrong rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unicrs_rl.dialogue import ELICITATION, Act, Decision, Dialogue, Outcome, Reply, Strategy, Turn
+from unicrs_rl.errors import InputError
+from unicrs_rl.graphs.readers.files import folder, read_bytes, read_json_lines
+from unicrs_rl.graphs.world import Split
+from unicrs_rl.language.lexicon import Entity, Lexicon
+
+_FILES = {
+    Split.TRAIN: ("inspired-train.jsonl", "train.tsv"),
+    Split.VALID: ("inspired-valid.jsonl", "dev.tsv"),
+    Split.TEST: ("inspired-test.jsonl", "test.tsv"),
+}
+_OUTCOMES = "list_of_dialog_ids_with_movie_id_all.tsv"
+_PERCEPTIONS = "seeker_partner_perception.tsv"
+_SURVEY_LINKS = ("rec_survey_link.tsv", "rec_demographic.tsv")
+_RATINGS = {
+    "strongly disagree": 1.0,
+    "disagree": 2.0,
+    "neither agree nor disagree": 3.0,
+    "agree": 4.0,
+    "strongly agree": 5.0,
+}
+_NO_RATINGS = {"seeker_survey_id", "role", "seeker_id", "case", "recommender_id"}
+ACCEPTED = "accept_rating_good"
+"""The outcome that counts as success: the seeker took the movie and rated it well."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Human dialogues, and how well they could be linked.
+
+    Attributes:
+        dialogues: in file order.
+        mentions: titles the release itself marks in the text (TSV only).
+        linked_mentions: of these, those found in the catalogue.
+        linked_dialogues: dialogues with at least one item of the catalogue in the recommender's words.
+        with_outcome: dialogues whose outcome is known.
+        with_survey: dialogues whose seeker's ratings are known.
+    """
+
+    dialogues: tuple[Dialogue, ...]
+    mentions: int = 0
+    linked_mentions: int = 0
+    linked_dialogues: int = 0
+    with_outcome: int = 0
+    with_survey: int = 0
+
+    @property
+    def linking_rate(self) -> float:
+        """Share of marked titles that are in the catalogue, or of dialogues with a linked item."""
+        if self.mentions:
+            return self.linked_mentions / self.mentions
+        return self.linked_dialogues / len(self.dialogues) if self.dialogues else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    dialogue: str
+    seeker: bool
+    text: str
+    label: str
+    titles: tuple[str, ...]
+    place: str
+
+
+def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Corpus:
+    """Read a split of the corpus.
+
+    Args:
+        data: the folder.
+        split: which part.
+        lexicon: names of a world; links the titles that are mentioned to its items.
+
+    Raises:
+        InputError: naming the file, the line and the field at fault.
+    """
+    root = folder(data, "inspired")
+    path = next((root / name for name in _FILES[split] if (root / name).is_file()), None)
+    if path is None:
+        raise InputError(f"{root}: none of {', '.join(_FILES[split])} is there")
+    lines = _read_json(path) if path.suffix == ".jsonl" else _read_tsv(path)
+    by_dialogue: dict[str, list[_Line]] = {}
+    for line in lines:
+        by_dialogue.setdefault(line.dialogue, []).append(line)
+    if not by_dialogue:
+        raise InputError(f"{path}: no dialogues")
+    outcomes, surveys = _read_outcomes(root), _read_surveys(root)
+    dialogues = tuple(_dialogue(name, rows, lexicon, outcomes, surveys) for name, rows in by_dialogue.items())
+    titles = [title for line in lines for title in line.titles]
+    linked = sum(lexicon is not None and lexicon.item_id(title) is not None for title in titles)
+    return Corpus(
+        dialogues=dialogues,
+        mentions=len(titles),
+        linked_mentions=linked,
+        linked_dialogues=sum(any(turn.decision.items for turn in d.turns) for d in dialogues),
+        with_outcome=sum(d.outcome is not None for d in dialogues),
+        with_survey=sum(bool(d.survey) for d in dialogues),
+    )
+
+
+def _read_json(path: Path) -> list[_Line]:
+    lines = []
+    for number, record in read_json_lines(path):
+        place = f"{path}, line {number}"
+        for key in ("dialog_id", "dialog"):
+            if key not in record:
+                raise InputError(f"{place}: field {key} is missing")
+        for utterance in record["dialog"]:
+            if not isinstance(utterance, dict) or not {"text", "speaker"} <= set(utterance):
+                raise InputError(f"{place}: an utterance without text or speaker")
+            label = str(utterance.get("strategy") or "")
+            seeker = utterance["speaker"] == "SEEKER"
+            lines.append(_Line(record["dialog_id"], seeker, utterance["text"], label, (), place))
+    return lines
+
+
+def _read_tsv(path: Path) -> list[_Line]:
+    lines = []
+    for number, row in enumerate(_rows(path), start=2):
+        place = f"{path}, line {number}"
+        for key in ("dialog_id", "speaker", "text", "expert_label"):
+            if row.get(key) is None:
+                raise InputError(f"{place}: column {key} is missing")
+        titles = tuple(" ".join(t.split()) for t in (row.get("movies") or "").split(";") if t.strip())
+        seeker = row["speaker"] == "SEEKER"
+        lines.append(_Line(row["dialog_id"], seeker, row["text"], row["expert_label"], titles, place))
+    return lines
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    text = read_bytes(path).decode("utf-8", "replace")
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
+
+
+def _dialogue(
+    name: str,
+    lines: list[_Line],
+    lexicon: Lexicon | None,
+    outcomes: Mapping[str, tuple[str, str]],
+    surveys: Mapping[str, Mapping[str, float]],
+) -> Dialogue:
+    """A turn for each recommender utterance; what the seeker says next is its reply.
+
+    The act is read off: items named -> recommend, an eliciting strategy -> ask, else chat.
+    """
+    dialogue = Dialogue(id=name)
+    heard: list[str] = []
+    said: tuple[Decision, str] | None = None
+    for line in lines:
+        text = " ".join(line.text.replace("QUOTATION_MARK", '"').split())
+        if line.seeker:
+            heard.append(text)
+            continue
+        _close(dialogue, said, heard)
+        heard = []
+        said = (_decision(line, text, lexicon), text)
+    _close(dialogue, said, heard)
+    label, survey = outcomes.get(name, ("", ""))
+    dialogue.survey = surveys.get(survey, {})
+    if label:
+        dialogue.outcome = Outcome(label == ACCEPTED, len(dialogue.turns), label=label)
+    return dialogue
+
+
+def _close(dialogue: Dialogue, said: tuple[Decision, str] | None, heard: list[str]) -> None:
+    reply = Reply(" ".join(heard))
+    if said is None:
+        dialogue.opening = reply
+    else:
+        dialogue.turns.append(Turn(*said, reply))
+
+
+def _decision(line: _Line, text: str, lexicon: Lexicon | None) -> Decision:
+    try:
+        strategy = Strategy.parse(line.label)
+    except ValueError as error:
+        raise InputError(f"{line.place}: {error}") from None
+    mentions = lexicon.mentions(text) if lexicon is not None else ()
+    items = tuple(dict.fromkeys(mention.id for mention in mentions if mention.entity is Entity.ITEM))
+    act = Act.RECOMMEND if items else Act.ASK if strategy in ELICITATION else Act.CHAT
+    return Decision(act, strategy, items=items)
+
+
+def _read_outcomes(root: Path) -> dict[str, tuple[str, str]]:
+    """Dialogue -> (outcome, the recommender's survey)."""
+    path = root / _OUTCOMES
+    if not path.is_file():
+        return {}
+    return {row["dialog_id"]: (row["fine_label"], row["rec_survey_id"]) for row in _rows(path)}
+
+
+def _read_surveys(root: Path) -> dict[str, dict[str, float]]:
+    """The recommender's survey -> the seeker's ratings of the recommender, 1 to 5."""
+    links = next((root / name for name in _SURVEY_LINKS if (root / name).is_file()), None)
+    path = root / _PERCEPTIONS
+    if links is None or not path.is_file():
+        return {}
+    ratings = {(row["seeker_id"], row["recommender_id"]): _ratings(row) for row in _rows(path)}
+    pairs = {row["rec_survey_id"]: (row["seeker_id"], row["recommender_id"]) for row in _rows(links)}
+    return {survey: ratings[pair] for survey, pair in pairs.items() if pair in ratings}
+
+
+def _ratings(row: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        question: _RATINGS[answer.casefold()]
+        for question, answer in row.items()
+        if question not in _NO_RATINGS and isinstance(answer, str) and answer.casefold() in _RATINGS
+    }

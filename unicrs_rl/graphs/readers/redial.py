@@ -1,0 +1,203 @@
+"""ReDial (Li et al., NeurIPS 2018) with the knowledge graph released with iEvaLM.
+
+A folder with ``entity2id.json``, ``entity2type.json``, ``relation2id.json``, ``kg.json``,
+``item_ids.json``, ``id2info.json`` and any of ``{train,valid,test}_data.jsonl``. Seekers are the
+workers who asked for movies; what they liked, disliked and had seen is their own answer to the
+release's form (``initiatorQuestions``). They are split by seeker, see
+:func:`~unicrs_rl.graphs.world.split_by_seeker`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from unicrs_rl.dialogue import Act, Decision, Dialogue, Reply, Strategy, Turn
+from unicrs_rl.errors import InputError
+from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.graphs.readers.files import folder, read_json, read_json_lines
+from unicrs_rl.graphs.world import Seeker, World, split_by_seeker
+
+DIALOGUE_FILES = ("train_data.jsonl", "valid_data.jsonl", "test_data.jsonl")
+_MENTION = re.compile(r"@(\d+)")
+_YEAR = re.compile(r"\((\d{4})\)\s*$")
+_LIKED, _DISLIKED, _SEEN = 1, 0, 1  # the form's codes; 2 means "did not say"
+
+
+class _Movie(BaseModel):
+    """What the reader needs of a movie's record in ``id2info.json``."""
+
+    name: str
+
+
+def read(data: Path | None, seed: int = 0) -> World:
+    """Read a ReDial folder.
+
+    Raises:
+        InputError: naming the file at fault.
+    """
+    root = folder(data, "redial")
+    catalogue, item_of_entity, dropped = _read_knowledge_graph(root)
+    item_of_movie = _movie_ids(root, item_of_entity)
+    files = [root / name for name in DIALOGUE_FILES if (root / name).is_file()]
+    if not files:
+        raise InputError(f"{root}: none of {', '.join(DIALOGUE_FILES)} is there")
+    records = [(path, number, record) for path in files for number, record in read_json_lines(path)]
+    seekers, unknown = _read_seekers(records, item_of_movie)
+    dialogues = tuple(
+        _read_dialogue(path, number, record, item_of_movie, catalogue.items)
+        for path, number, record in records
+    )
+    likes, targets = split_by_seeker("redial", seekers, seed)
+    notes = [f"{len(dialogues)} human dialogues read"]
+    if dropped:
+        notes.append(f"{dropped} movies without any fact left out")
+    if unknown:
+        notes.append(f"{unknown} answers about movies outside the knowledge graph left out")
+    graph_files = ("entity2id", "entity2type", "relation2id", "kg", "item_ids", "id2info")
+    return World(
+        name="redial",
+        catalogue=catalogue,
+        seekers=tuple(seekers),
+        likes=likes,
+        targets=targets,
+        dialogues=dialogues,
+        notes=tuple(notes),
+        files=(*(root / f"{name}.json" for name in graph_files), *files),
+    )
+
+
+def _read_knowledge_graph(root: Path) -> tuple[Catalogue, dict[str, int], int]:
+    """The catalogue, the item id of each movie entity by name, and how many movies had no fact."""
+    entity_ids = read_json(root / "entity2id.json", dict[str, int])
+    types = read_json(root / "entity2type.json", dict[str, str])
+    relations = {index: name for name, index in read_json(root / "relation2id.json", dict[str, int]).items()}
+    graph = read_json(root / "kg.json", dict[str, list[tuple[int, int]]])
+    movies = read_json(root / "item_ids.json", list[int])
+    names = {index: name for name, index in entity_ids.items()}
+    kept = [entity for entity in movies if graph.get(str(entity)) and entity in names]
+    if not kept:
+        raise InputError(f"{root / 'item_ids.json'}: no movie has a fact in kg.json")
+    facts = []
+    for item, entity in enumerate(kept):
+        for relation, tail in graph[str(entity)]:
+            if relation not in relations or tail not in names:
+                raise InputError(
+                    f"{root / 'kg.json'}: entity {entity} has the edge [{relation}, {tail}], "
+                    "which relation2id.json or entity2id.json do not know"
+                )
+            name = names[tail]
+            facts.append((item, relations[relation], types.get(name, "entity"), " ".join(name.split())))
+    titles = _unique([" ".join(names[entity].split()) for entity in kept])
+    years = tuple(match[1] if (match := _YEAR.search(title)) else "unknown" for title in titles)
+    catalogue = Catalogue.build("movie", titles, facts, {"year": years})
+    return catalogue, {names[entity]: item for item, entity in enumerate(kept)}, len(movies) - len(kept)
+
+
+def _unique(titles: list[str]) -> list[str]:
+    """Titles made unique by a counter, where two movies share one."""
+    seen: Counter[str] = Counter()
+    result = []
+    for title in titles:
+        seen[title] += 1
+        result.append(title if seen[title] == 1 else f"{title} #{seen[title]}")
+    return result
+
+
+def _movie_ids(root: Path, item_of_entity: dict[str, int]) -> dict[str, int]:
+    """Item id by ReDial's own movie id."""
+    info = read_json(root / "id2info.json", dict[str, _Movie])
+    return {
+        movie: item_of_entity[record.name] for movie, record in info.items() if record.name in item_of_entity
+    }
+
+
+def _answers(path: Path, number: int, record: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """The seeker's answers to the form by movie id; an empty form comes as a list."""
+    answers = record.get("initiatorQuestions")
+    if isinstance(answers, list) and not answers:
+        return {}
+    if not isinstance(answers, dict) or not all(isinstance(value, dict) for value in answers.values()):
+        raise InputError(f"{path}, line {number}: field initiatorQuestions: an object per movie is expected")
+    return answers
+
+
+def _read_seekers(
+    records: Iterable[tuple[Path, int, dict[str, Any]]], item_of_movie: dict[str, int]
+) -> tuple[list[Seeker], int]:
+    """Seekers by worker id, and how many answers concerned unknown movies.
+
+    A later answer about the same movie replaces an earlier one.
+    """
+    opinions: dict[str, dict[int, int]] = defaultdict(dict)
+    seen: dict[str, set[int]] = defaultdict(set)
+    unknown = 0
+    for path, number, record in records:
+        if "initiatorWorkerId" not in record:
+            raise InputError(f"{path}, line {number}: field initiatorWorkerId is missing")
+        worker = str(record["initiatorWorkerId"])
+        opinions.setdefault(worker, {})
+        for movie, answer in _answers(path, number, record).items():
+            if movie not in item_of_movie:
+                unknown += 1
+                continue
+            item = item_of_movie[movie]
+            if answer.get("liked") in (_LIKED, _DISLIKED):
+                opinions[worker][item] = answer["liked"]
+            if answer.get("seen") == _SEEN:
+                seen[worker].add(item)
+    seekers = [
+        Seeker(
+            id=worker,
+            liked=tuple(sorted(item for item, liked in opinion.items() if liked == _LIKED)),
+            disliked=tuple(sorted(item for item, liked in opinion.items() if liked == _DISLIKED)),
+            seen=tuple(sorted(seen[worker])),
+        )
+        for worker, opinion in sorted(opinions.items(), key=lambda pair: (len(pair[0]), pair[0]))
+    ]
+    return seekers, unknown
+
+
+def _read_dialogue(
+    path: Path, number: int, record: dict[str, Any], item_of_movie: dict[str, int], titles: tuple[str, ...]
+) -> Dialogue:
+    """A human dialogue as turns: each run of the recommender's messages and the answer to it."""
+    dialogue = Dialogue(id=str(record.get("conversationId", f"{path.stem}-{number}")))
+    seeker = record["initiatorWorkerId"]
+    said: list[str] = []
+    items: list[int] = []
+    answer: list[str] = []
+
+    def close() -> None:
+        if said:
+            act = Act.RECOMMEND if items else Act.CHAT
+            decision = Decision(act, Strategy.NO_STRATEGY, items=tuple(dict.fromkeys(items)))
+            dialogue.turns.append(Turn(decision, " ".join(said), Reply(" ".join(answer))))
+        elif answer:
+            dialogue.opening = Reply(" ".join(answer))
+        for part in (said, items, answer):
+            part.clear()
+
+    for message in record.get("messages", ()):
+        if not isinstance(message, dict) or "text" not in message:
+            raise InputError(f"{path}, line {number}: a message without text")
+        mentioned = [item_of_movie[m] for m in _MENTION.findall(message["text"]) if m in item_of_movie]
+        text = _MENTION.sub(lambda match: _title(match[1], item_of_movie, titles), message["text"])
+        if message.get("senderWorkerId") == seeker:
+            answer.append(text)
+            continue
+        if answer:
+            close()
+        said.append(text)
+        items.extend(mentioned)
+    close()
+    return dialogue
+
+
+def _title(movie: str, item_of_movie: dict[str, int], titles: tuple[str, ...]) -> str:
+    return titles[item_of_movie[movie]] if movie in item_of_movie else "a movie"

@@ -1,0 +1,132 @@
+"""The typed tasks that language models are given, one class each for what goes in and comes out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from unicrs_rl.dialogue import Act
+from unicrs_rl.language.boundary import Message, Task
+
+ActName = Literal["ask", "recommend", "chat"]
+Mood = Literal["positive", "neutral", "impatient"]
+ACT_NAMES: dict[Act, ActName] = {Act.ASK: "ask", Act.RECOMMEND: "recommend", Act.CHAT: "chat"}
+
+
+class Exchange(Message):
+    """One past turn as the Preference Reasoner is shown it."""
+
+    recommender: str
+    asked: list[str] = []
+    """Attributes the recommender asked about."""
+    offered: list[str] = []
+    """Items the recommender offered, best first."""
+    seeker: str
+
+
+class PreferenceInput(Message):
+    """The dialogue so far."""
+
+    noun: str
+    opening: str
+    exchanges: list[Exchange]
+
+
+class PreferenceOutput(Message):
+    """What the seeker's words reveal, by name, over the whole dialogue."""
+
+    liked: list[str] = []
+    disliked: list[str] = []
+    open: list[str] = []
+    """Attributes the seeker is indifferent to."""
+    liked_items: list[str] = []
+    rejected_items: list[str] = []
+    mood: Mood = "neutral"
+    summary: str = ""
+
+
+Statement = tuple[str, str, str]
+"""A fact in words: item, relation, value."""
+
+
+class FactInput(Message):
+    """What the Fact Retriever found, to choose from."""
+
+    noun: str
+    preferences: str
+    liked: list[str]
+    facts: list[Statement]
+    limit: int
+
+
+class FactOutput(Message):
+    """Positions (from 0) of the facts worth telling, most useful first."""
+
+    chosen: list[int]
+
+
+class ActorInput(Message):
+    """Everything the Actor needs to act and speak.
+
+    ``act``, ``items`` and ``attributes`` are ``None`` where the choice is the Actor's own; it then
+    chooses among ``candidate_items`` and ``candidate_attributes``, both best first.
+    """
+
+    noun: str
+    dialogue: list[tuple[str, str]]
+    turn: int
+    strategy: str
+    strategy_description: str
+    preferences: str
+    liked: list[str]
+    act: ActName | None
+    items: list[str] | None
+    attributes: list[str] | None
+    candidate_items: list[str]
+    candidate_attributes: list[str]
+    attribute_kinds: list[str]
+    """Kind of each candidate attribute."""
+    confidence: float
+    """Posterior probability that one of the candidate items is what the seeker wants."""
+    facts: list[Statement]
+    variant: int
+    """Varies the wording between conversations; not shown to a model."""
+
+
+class ActorOutput(Message):
+    """The structured action, committed to before the text, and the text."""
+
+    act: ActName
+    items: list[str] = []
+    attributes: list[str] = []
+    utterance: str
+
+
+def _check_facts(inputs: FactInput, output: FactOutput) -> str | None:
+    outside = [index for index in output.chosen if not 0 <= index < len(inputs.facts)]
+    if outside:
+        return f"chosen: there is no fact {outside[0]}"
+    return None
+
+
+def _check_action(inputs: ActorInput, output: ActorOutput) -> str | None:
+    if inputs.act is not None and output.act != inputs.act:
+        return f"act: must be {inputs.act!r}"
+    if not output.utterance.strip():
+        return "utterance: must not be empty"
+    if output.act == "recommend":
+        return _check_names("items", output.items, inputs.items or inputs.candidate_items)
+    if output.act == "ask":
+        return _check_names("attributes", output.attributes, inputs.attributes or inputs.candidate_attributes)
+    return None
+
+
+def _check_names(field: str, names: list[str], allowed: list[str]) -> str | None:
+    if not names:
+        return f"{field}: at least one is needed for this act"
+    strangers = [name for name in names if name not in allowed]
+    return f"{field}: {strangers[0]!r} is not among the candidates" if strangers else None
+
+
+PREFERENCE_REASONER = Task("preference_reasoner", PreferenceInput, PreferenceOutput)
+FACT_RETRIEVER = Task("fact_retriever", FactInput, FactOutput, _check_facts)
+ACTOR = Task("actor", ActorInput, ActorOutput, _check_action)
