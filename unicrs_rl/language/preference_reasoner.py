@@ -1,0 +1,77 @@
+"""The Preference Reasoner: reads the dialogue so far into :class:`Preferences`, the same for every arm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from unicrs_rl.dialogue import Call, Dialogue, Preferences, Reply
+from unicrs_rl.language.boundary import LanguageModel
+from unicrs_rl.language.lexicon import Lexicon
+from unicrs_rl.language.tasks import PREFERENCE_REASONER, Exchange, PreferenceInput, PreferenceOutput
+
+
+class PreferenceReasoner:
+    """Expert that turns words into preferences through a language model.
+
+    Args:
+        model: who reads.
+        lexicon: links the names in the model's answer to ids; names it does not know are dropped.
+    """
+
+    def __init__(self, model: LanguageModel, lexicon: Lexicon) -> None:
+        self.model = model
+        self.lexicon = lexicon
+
+    def perceive(self, dialogues: Sequence[Dialogue]) -> list[tuple[Preferences, Call]]:
+        """Read each dialogue afresh; a reading that failed is empty."""
+        answers = self.model.complete(PREFERENCE_REASONER, [self._inputs(dialogue) for dialogue in dialogues])
+        return [
+            (Preferences() if answer.output is None else self._link(answer.output), answer.call)
+            for answer in answers
+        ]
+
+    def _inputs(self, dialogue: Dialogue) -> PreferenceInput:
+        items, attributes = self.lexicon.items, self.lexicon.attributes
+        return PreferenceInput(
+            noun=self.lexicon.noun,
+            opening=dialogue.opening.text,
+            exchanges=[
+                Exchange(
+                    recommender=turn.utterance,
+                    asked=[attributes[attribute] for attribute in turn.decision.attributes],
+                    offered=[items[item] for item in turn.decision.items],
+                    seeker=turn.reply.text,
+                )
+                for turn in dialogue.turns
+            ],
+        )
+
+    def _link(self, output: PreferenceOutput) -> Preferences:
+        return Preferences(
+            liked=_ids(self.lexicon.attribute_id, output.liked),
+            disliked=_ids(self.lexicon.attribute_id, output.disliked),
+            open=_ids(self.lexicon.attribute_id, output.open),
+            liked_items=_ids(self.lexicon.item_id, output.liked_items),
+            rejected_items=_ids(self.lexicon.item_id, output.rejected_items),
+            mood=output.mood,
+            summary=output.summary,
+        )
+
+
+def perceive_acts(opening: Reply, replies: Sequence[Reply]) -> Preferences:
+    """Preferences at the semantic surface: straight from the seeker's acts, without words."""
+    marks: dict[int, str] = {}
+    for reply in (opening, *replies):
+        marks |= dict.fromkeys(reply.liked, "liked") | dict.fromkeys(reply.disliked, "disliked")
+        marks |= {attribute: "open" for attribute in reply.open if attribute not in marks}
+    liked, disliked, open_ = (
+        tuple(attribute for attribute, mark in marks.items() if mark == label)
+        for label in ("liked", "disliked", "open")
+    )
+    rejected = tuple(dict.fromkeys(item for reply in replies for item in reply.rejected))
+    return Preferences(liked, disliked, open_, rejected_items=rejected)
+
+
+def _ids(resolve: Callable[[str], int | None], names: Iterable[str]) -> tuple[int, ...]:
+    found = (resolve(name) for name in names)
+    return tuple(dict.fromkeys(index for index in found if index is not None))

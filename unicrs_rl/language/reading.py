@@ -1,0 +1,193 @@
+"""Rules that read a seeker's words: the embedded model's side of the Preference Reasoner.
+
+A reply is cut into clauses. A clause that names an attribute or an item is judged by the cue words
+in it; a reply that names nothing is judged as a whole, as an answer to what was asked or offered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+from unicrs_rl.language.lexicon import Entity, Lexicon, Mention
+from unicrs_rl.language.tasks import Exchange, Mood, PreferenceInput, PreferenceOutput
+
+
+class Polarity(Enum):
+    """Which way a clause points."""
+
+    YES = "yes"
+    NO = "no"
+    OPEN = "open"
+    UNSAID = "unsaid"
+
+
+_CLAUSE_END = re.compile(r"[.!?;]+(?=\s|$)|,?\s+\b(?:but|though|although|however)\b")
+_OPEN = re.compile(
+    r"\b(?:whatever|either way|any suggestion|no preference|open to any|not sure|up to you|indifferent|"
+    r"no strong feelings?|makes no difference|all the same|"
+    r"(?:do|does)(?:n'?t| not) (?:really )?(?:matter|care|mind either way))\b"
+)
+_NO = re.compile(
+    r"\b(?:no|not|nope|nah|never|none|neither|nothing|without|hate|hated|dislike|avoid|skip|pass|"
+    r"sick of|tired of|anything but|rather not|cannot|(?:is|do|did|does|ca|wo|would)n'?t)\b"
+)
+_YES = re.compile(
+    r"\b(?:yes|yeah|yep|yup|sure|love|loved|loves|like|liked|enjoy|enjoyed|great|definitely|absolutely|"
+    r"exactly|into|fan|perfect|good|favou?rite|please|want|wanted|looking for|mood for|craving|after|"
+    r"hoping for|works for me|would be nice|fun)\b"
+)
+_ACCEPT = re.compile(
+    r"\b(?:i'?ll (?:take|watch|try|go with|have|pick|check out|listen to)|let me (?:take|watch|try)|"
+    r"sold|i'?m in|that'?s the one|going with)\b"
+)
+_IMPATIENT = re.compile(
+    r"\b(?:hurry|taking (?:so )?long|too long|little time|running out of|get to the point|how many more|"
+    r"enough questions|quickly|waste of time)\b"
+)
+_WARM = re.compile(
+    r"\b(?:thanks|thank you|haha|nice talking|lovely|appreciate|you'?re (?:great|fun|kind)|fun chat)\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one reply reveals, by id."""
+
+    liked: tuple[int, ...] = ()
+    disliked: tuple[int, ...] = ()
+    open: tuple[int, ...] = ()
+    liked_items: tuple[int, ...] = ()
+    accepted: int | None = None
+    rejected: tuple[int, ...] = ()
+    mood: Mood = "neutral"
+
+
+def polarity(clause: str) -> Polarity:
+    """Which way a clause points; a negation outweighs praise, indifference outweighs both."""
+    text = clause.casefold().replace("’", "'")
+    if _OPEN.search(text):
+        return Polarity.OPEN
+    if _NO.search(text):
+        return Polarity.NO
+    return Polarity.YES if _YES.search(text) else Polarity.UNSAID
+
+
+def accepts(clause: str) -> bool:
+    """Whether a clause takes an offer."""
+    return bool(_ACCEPT.search(clause.casefold().replace("’", "'")))
+
+
+def mood_of(text: str) -> Mood:
+    """The mood a text shows on its surface."""
+    lowered = text.casefold().replace("’", "'")
+    if _IMPATIENT.search(lowered):
+        return "impatient"
+    return "positive" if _WARM.search(lowered) else "neutral"
+
+
+def clauses(text: str) -> list[tuple[int, int]]:
+    """Spans ``[start, end)`` of the clauses of a text."""
+    spans = []
+    start = 0
+    for match in _CLAUSE_END.finditer(text):
+        spans.append((start, match.end()))
+        start = match.end()
+    spans.append((start, len(text)))
+    return [(a, b) for a, b in spans if text[a:b].strip()]
+
+
+@lru_cache(maxsize=65_536)  # a dialogue is read anew at every turn, by the reasoner and by the judge
+def read_reply(
+    lexicon: Lexicon, text: str, asked: tuple[int, ...] = (), offered: tuple[int, ...] = ()
+) -> Reading:
+    """Read one reply in the light of the attributes asked about and the items offered before it."""
+    marks: dict[int, Polarity] = {}
+    named_items: list[int] = []
+    liked_items: list[int] = []
+    unnamed: set[Polarity] = set()
+    accepting = False
+    mentions = lexicon.mentions(text)
+    masked = _mask(text, mentions)
+    for start, end in clauses(masked):
+        inside = [mention for mention in mentions if start <= mention.start < end]
+        items = [mention.id for mention in inside if mention.entity is Entity.ITEM]
+        points = polarity(masked[start:end])
+        for mention in inside:
+            if mention.entity is Entity.ATTRIBUTE:
+                marks[mention.id] = Polarity.YES if points is Polarity.UNSAID else points
+        if points is Polarity.YES:
+            liked_items.extend(item for item in items if item not in offered)
+        if points is not Polarity.NO:
+            accepting = accepting or accepts(masked[start:end])
+            named_items.extend(item for item in items if item in offered)
+        if not inside:
+            unnamed.add(points)
+    accepted = (*named_items, *offered)[0] if accepting and offered else None
+    whole = next((p for p in (Polarity.OPEN, Polarity.NO, Polarity.YES) if p in unnamed), Polarity.UNSAID)
+    for attribute in asked:
+        marks.setdefault(attribute, whole)
+    return Reading(
+        liked=tuple(a for a, mark in marks.items() if mark is Polarity.YES),
+        disliked=tuple(a for a, mark in marks.items() if mark is Polarity.NO),
+        open=tuple(a for a, mark in marks.items() if mark in (Polarity.OPEN, Polarity.UNSAID)),
+        liked_items=tuple(dict.fromkeys(liked_items)),
+        accepted=accepted,
+        rejected=() if accepted is not None else tuple(offered),
+        mood=mood_of(text),
+    )
+
+
+def _mask(text: str, mentions: Sequence[Mention]) -> str:
+    """A text with its names blanked out, so that "Never Let Me Go." neither denies nor ends a clause."""
+    for mention in mentions:
+        text = text[: mention.start] + "_" * (mention.end - mention.start) + text[mention.end :]
+    return text
+
+
+def read_dialogue(lexicon: Lexicon, inputs: PreferenceInput) -> PreferenceOutput:
+    """Answer the Preference Reasoner's task: fold the readings of all replies, later ones winning."""
+    marks: dict[int, str] = {}
+    liked_items: dict[int, None] = {}
+    rejected: dict[int, None] = {}
+    mood: Mood = "neutral"
+    for exchange in (Exchange(recommender="", seeker=inputs.opening), *inputs.exchanges):
+        reading = read_reply(
+            lexicon,
+            exchange.seeker,
+            _ids(lexicon.attribute_id, exchange.asked),
+            _ids(lexicon.item_id, exchange.offered),
+        )
+        for label in ("liked", "disliked", "open"):
+            for attribute in getattr(reading, label):
+                if label != "open" or attribute not in marks:
+                    marks[attribute] = label
+        liked_items.update(dict.fromkeys(reading.liked_items))
+        rejected.update(dict.fromkeys(reading.rejected))
+        mood = reading.mood
+    names = lexicon.attributes
+    return PreferenceOutput(
+        liked=[names[a] for a, label in marks.items() if label == "liked"],
+        disliked=[names[a] for a, label in marks.items() if label == "disliked"],
+        open=[names[a] for a, label in marks.items() if label == "open"],
+        liked_items=[lexicon.items[item] for item in liked_items],
+        rejected_items=[lexicon.items[item] for item in rejected],
+        mood=mood,
+        summary=_summary(
+            [names[a] for a, label in marks.items() if label == "liked"],
+            [names[a] for a, label in marks.items() if label == "disliked"],
+        ),
+    )
+
+
+def _ids(resolve: Callable[[str], int | None], names: Sequence[str]) -> tuple[int, ...]:
+    return tuple(found for name in names if (found := resolve(name)) is not None)
+
+
+def _summary(liked: list[str], disliked: list[str]) -> str:
+    wants = f"wants {', '.join(liked)}" if liked else "has named no wish yet"
+    spurns = f" and does not want {', '.join(disliked)}" if disliked else ""
+    return f"The seeker {wants}{spurns}."

@@ -1,0 +1,161 @@
+"""What the embedded Actor does and says: a rule for the action, templates for the words.
+
+The rule is the best simple one known, so that an arm which leaves its action to the Actor is no
+straw man: recommend when the posterior probability that one of the candidates is right exceeds a
+threshold, otherwise ask about the attribute with the highest weighted entropy. A strategy moves the
+threshold: eliciting strategies ask a little longer, persuading ones recommend a little sooner.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from unicrs_rl.dialogue import ELICITATION, Act, Strategy
+from unicrs_rl.language import phrases
+from unicrs_rl.language.tasks import (
+    ACT_NAMES,
+    ActName,
+    ActorInput,
+    ActorOutput,
+    FactInput,
+    FactOutput,
+    Statement,
+)
+
+RECOMMEND_ABOVE = 0.3
+"""Recommend when the candidates' posterior mass exceeds this."""
+RECOMMEND_ABOVE_WHEN_ELICITING = 0.5
+RECOMMEND_ABOVE_WHEN_PERSUADING = 0.2
+PERSUASION = frozenset(
+    {
+        Strategy.PERSONAL_OPINION,
+        Strategy.PERSONAL_EXPERIENCE,
+        Strategy.CREDIBILITY,
+        Strategy.ENCOURAGEMENT,
+        Strategy.SELF_MODELING,
+    }
+)
+"""Strategies that argue for an item."""
+
+STRATEGY_DESCRIPTIONS: dict[Strategy, str] = {
+    Strategy.PERSONAL_OPINION: "say what you yourself think of it",
+    Strategy.PERSONAL_EXPERIENCE: "tell something that happened to you",
+    Strategy.SIMILARITY: "show that you and the seeker feel alike",
+    Strategy.ENCOURAGEMENT: "encourage the seeker to go ahead",
+    Strategy.OFFER_HELP: "offer your help openly",
+    Strategy.PREFERENCE_CONFIRMATION: "check that you understood the seeker's wish",
+    Strategy.CREDIBILITY: "give checkable facts",
+    Strategy.SELF_MODELING: "say what you would do in the seeker's place",
+    Strategy.TRANSPARENCY: "say what you are doing and why",
+    Strategy.ACKNOWLEDGMENT: "show that you heard the seeker",
+    Strategy.REPHRASE_PREFERENCE: "say the seeker's wish again in your own words",
+    Strategy.EXPERIENCE_INQUIRY: "ask what the seeker already knows",
+    Strategy.OPINION_INQUIRY: "ask what the seeker thinks",
+    Strategy.NO_STRATEGY: "be plain",
+}
+
+_FACT_ORDER = ("director", "star", "genre", "tag", "writer", "year")
+_SLOT = re.compile(r"{(\w+)}")
+
+
+def recommend_above(strategy: Strategy) -> float:
+    """The threshold on the candidates' posterior mass under a strategy."""
+    if strategy in ELICITATION:
+        return RECOMMEND_ABOVE_WHEN_ELICITING
+    return RECOMMEND_ABOVE_WHEN_PERSUADING if strategy in PERSUASION else RECOMMEND_ABOVE
+
+
+def choose_act(strategy: Strategy, confidence: float, listed: bool, questions: bool) -> Act:
+    """Whether to recommend, ask or (with nothing to list or ask) chat.
+
+    Args:
+        confidence: posterior mass of the candidates.
+        listed: there are candidate items.
+        questions: there are open questions.
+    """
+    if listed and (not questions or confidence > recommend_above(strategy)):
+        return Act.RECOMMEND
+    return Act.ASK if questions else Act.CHAT
+
+
+def choose_facts(inputs: FactInput) -> FactOutput:
+    """Answer the Fact Retriever's task: facts the seeker asked for first, then by relation."""
+
+    def rank(index: int) -> tuple[bool, int]:
+        _, relation, value = inputs.facts[index]
+        place = _FACT_ORDER.index(relation) if relation in _FACT_ORDER else len(_FACT_ORDER)
+        return value not in inputs.liked, place
+
+    return FactOutput(chosen=sorted(range(len(inputs.facts)), key=rank)[: inputs.limit])
+
+
+def act_and_speak(inputs: ActorInput) -> ActorOutput:
+    """Answer the Actor's task."""
+    strategy = Strategy(inputs.strategy)
+    listed, questions = bool(inputs.candidate_items), bool(inputs.candidate_attributes)
+    act = inputs.act or ACT_NAMES[choose_act(strategy, inputs.confidence, listed, questions)]
+    items = list(
+        (inputs.candidate_items if inputs.items is None else inputs.items) if act == "recommend" else ()
+    )
+    asked = inputs.candidate_attributes[:1] if inputs.attributes is None else inputs.attributes
+    attributes = list(asked if act == "ask" else ())
+    return ActorOutput(
+        act=act,
+        items=items,
+        attributes=attributes,
+        utterance=_utter(inputs, strategy, act, items, attributes),
+    )
+
+
+def _utter(
+    inputs: ActorInput, strategy: Strategy, act: ActName, items: list[str], attributes: list[str]
+) -> str:
+    lines = phrases.load(__package__, "actor_phrases.toml")
+    slots = {"noun": inputs.noun}
+    if items:
+        slots |= {"item": items[0], "others": phrases.listing(items[1:], "or")}
+    if attributes:
+        slots["attribute"] = phrases.listing(attributes, "or")
+    if inputs.liked:
+        slots["liked"] = inputs.liked[(inputs.variant + inputs.turn) % len(inputs.liked)]
+    told = [_tell(fact, inputs, place) for place, fact in enumerate(inputs.facts) if [fact[0]] == items[:1]]
+    if told:
+        slots["fact"] = told[0]
+
+    def say(options: list[str], purpose: str) -> str:
+        usable = [line for line in options if all(slots.get(slot) for slot in _SLOT.findall(line))]
+        return phrases.choose(usable, inputs.variant, inputs.turn, purpose).format(**slots) if usable else ""
+
+    opener = say(lines["strategy"][strategy.value][act], "strategy")
+    if act == "ask":
+        core = say(_question_lines(lines["act"]["ask"], inputs, attributes), "ask")
+        parts = [opener, core]
+    elif act == "recommend":
+        core = say(lines["act"]["recommend"]["one"], "one")
+        rest = told[1:] if strategy is Strategy.CREDIBILITY else told
+        parts = [core, *rest[:2], opener, say(lines["act"]["recommend"]["more"], "more")]
+    else:
+        parts = [opener, say(lines["act"]["chat"]["lines"], "chat")]
+    return " ".join(_sentence(part) for part in parts if part)
+
+
+def _question_lines(
+    lines: dict[str, dict[str, list[str]]], inputs: ActorInput, asked: Sequence[str]
+) -> list[str]:
+    kinds = dict(zip(inputs.candidate_attributes, inputs.attribute_kinds, strict=True))
+    kind = kinds.get(asked[0], "other") if asked else "other"
+    return lines[kind if kind in lines else "other"]["lines"]
+
+
+def _tell(fact: Statement, inputs: ActorInput, place: int) -> str:
+    """A fact as a sentence about the item named just before."""
+    lines = phrases.load(__package__, "actor_phrases.toml")["fact"]
+    _, relation, value = fact
+    options = lines[relation if relation in lines else "other"]
+    line = phrases.choose(options, inputs.variant, inputs.turn, f"fact {place}")
+    return line.format(value=value, relation=relation)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
