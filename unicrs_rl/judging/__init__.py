@@ -1,0 +1,1 @@
+"""What a dialogue was worth: the judge, the rewards and the metrics."""

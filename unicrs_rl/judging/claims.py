@@ -1,0 +1,94 @@
+"""Factual claims in a recommender's words, checked against the knowledge graph.
+
+A claim is a sentence that speaks of an item (named in it, or named last before it) with a relation
+word ("directed by", "stars", "from 1994") and a name or year. It is right if the knowledge graph
+holds that fact, with that relation where the graph knows the relation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.language.lexicon import Entity, Lexicon
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_YEAR = re.compile(r"\b(?:18|19|20)\d{2}\b")
+_RELATION_WORDS = {
+    "director": re.compile(r"\bdirect(?:ed|or)\b", re.I),
+    "star": re.compile(r"\bstars?\b|\bstarring\b|\bcast\b|\bactor\b|\bactress\b|\bin it\b", re.I),
+    "writer": re.compile(r"\bwritten by\b|\bwrote\b|\bwriter\b", re.I),
+    "genre": re.compile(r"\bgenre\b|\bcounts as\b", re.I),
+    "tag": re.compile(r"\bthemes?\b|\bhas to do with\b", re.I),
+}
+_OTHER_RELATION = re.compile(r"^(?:its|for) ([\w ]+?)(?::| it has)\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something asserted of an item, and whether the knowledge graph agrees."""
+
+    item: int
+    text: str
+    right: bool
+
+
+class ClaimChecker:
+    """Finds and checks claims.
+
+    Args:
+        catalogue: the knowledge graph.
+        lexicon: the names it knows.
+    """
+
+    def __init__(self, catalogue: Catalogue, lexicon: Lexicon) -> None:
+        self.catalogue = catalogue
+        self.lexicon = lexicon
+        self._facts = {
+            (int(item), catalogue.relations[relation], int(attribute))
+            for item, relation, attribute in catalogue.edges
+        }
+        self.claims = lru_cache(maxsize=65_536)(self._claims)
+
+    def _claims(self, utterance: str) -> tuple[Claim, ...]:
+        """The claims of one utterance."""
+        return tuple(self._find(utterance))
+
+    def _find(self, utterance: str) -> list[Claim]:
+        found: list[Claim] = []
+        focus: int | None = None
+        mentions = self.lexicon.mentions(utterance)
+        masked = utterance
+        for mention in mentions:
+            size = mention.end - mention.start
+            masked = masked[: mention.start] + "_" * size + masked[mention.end :]
+        start = 0
+        for sentence in _SENTENCE.split(masked):
+            start = masked.index(sentence, start)
+            end = start + len(sentence)
+            inside = [mention for mention in mentions if start <= mention.start < end]
+            items = [mention.id for mention in inside if mention.entity is Entity.ITEM]
+            focus = items[0] if items else focus
+            if focus is not None and not sentence.endswith("?"):
+                named = [mention.id for mention in inside if mention.entity is Entity.ATTRIBUTE]
+                found.extend(self._check(focus, sentence, utterance[start:end], named))
+            start = end
+        return found
+
+    def _check(self, item: int, masked: str, text: str, named: list[int]) -> list[Claim]:
+        relation = next((name for name, words in _RELATION_WORDS.items() if words.search(masked)), None)
+        other = _OTHER_RELATION.search(masked)
+        claims = []
+        if relation is not None or other is not None:
+            claims = [Claim(item, text, self._holds(item, relation, attribute)) for attribute in named]
+        years = self.catalogue.details.get("year")
+        if years is not None:
+            claims += [Claim(item, text, year == years[item]) for year in _YEAR.findall(masked)]
+        return claims
+
+    def _holds(self, item: int, relation: str | None, attribute: int) -> bool:
+        if relation in self.catalogue.relations:
+            return (item, relation, attribute) in self._facts
+        return bool((self.catalogue.attributes_of(item) == attribute).any())

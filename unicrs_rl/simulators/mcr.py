@@ -1,0 +1,50 @@
+"""The entity-level seeker of multi-round conversational recommendation (EAR, SCPR, UNICORN).
+
+It volunteers one random attribute of its target, says yes to exactly the target's attributes, and
+accepts a list exactly when the target is on it. Strategies mean nothing to it, and it never leaves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unicrs_rl.dialogue import Act
+from unicrs_rl.simulators.seekers import (
+    NOTHING,
+    Actions,
+    Answer,
+    Replies,
+    Seekers,
+    has_attributes,
+    random_attributes,
+    uniform,
+)
+from unicrs_rl.simulators.wording import Manner
+
+
+class McrSeekers(Seekers):
+    """Truthful, tireless and indifferent to tone."""
+
+    strategic = False
+
+    def opening(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        draw = uniform(self.keys[rows], self.turns[rows], "opening")
+        return random_attributes(self.world, self.targets[rows], draw)
+
+    def respond(self, rows: NDArray[np.int64], actions: Actions) -> Replies:
+        targets = self.targets[rows]
+        asked = (actions.act == Act.ASK)[:, None] & (actions.attributes != NOTHING)
+        yes = has_attributes(self.world, targets, actions.attributes)
+        answers = np.where(asked, np.where(yes, Answer.YES, Answer.NO), Answer.NONE)
+        hit = (actions.items == targets[:, None]) & (actions.act == Act.RECOMMEND)[:, None]
+        place = np.where(hit.any(axis=1), hit.argmax(axis=1), NOTHING)
+        self.turns[rows] += 1
+        n = len(rows)
+        return Replies(
+            answers=answers.astype(np.int64),
+            volunteered=np.full(n, NOTHING),
+            place=place,
+            left=np.zeros(n, dtype=bool),
+            manner=np.full(n, Manner.PLAIN, dtype=np.int64),
+        )

@@ -1,0 +1,240 @@
+"""What every simulated seeker is: a batch of conversations that answers a batch of actions.
+
+The semantic surface is arrays in, arrays out (:class:`Actions`, :class:`Replies`), thousands of
+conversations at once. The text surface puts words to a reply (:mod:`~unicrs_rl.simulators.wording`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unicrs_rl import draws
+from unicrs_rl.dialogue import Decision, Reply
+from unicrs_rl.graphs.world import Session, World
+from unicrs_rl.simulators.wording import Manner, word_opening, word_reply
+
+NOTHING = -1
+"""Padding in arrays of ids and places."""
+
+
+class Answer(IntEnum):
+    """A seeker's answer to a question about one attribute."""
+
+    NONE = 0
+    YES = 1
+    NO = 2
+    OPEN = 3
+    """Indifferent, or unwilling to commit."""
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What recommenders did in a batch of ``n`` conversations.
+
+    Attributes:
+        act: ``[n]``, values of :class:`~unicrs_rl.dialogue.Act`.
+        strategy: ``[n]``, index into ``STRATEGIES``.
+        attributes: ``[n, m]`` asked about, :data:`NOTHING`-padded.
+        items: ``[n, k]`` recommended, best first, :data:`NOTHING`-padded.
+        facts_told: ``[n]``, how many facts were told about the first item.
+    """
+
+    act: NDArray[np.int64]
+    strategy: NDArray[np.int64]
+    attributes: NDArray[np.int64]
+    items: NDArray[np.int64]
+    facts_told: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, decisions: Sequence[Decision], facts_told: Sequence[int] | None = None) -> Actions:
+        """From decision objects."""
+        return cls(
+            act=np.array([decision.act for decision in decisions], dtype=np.int64),
+            strategy=np.array([decision.strategy.position for decision in decisions], dtype=np.int64),
+            attributes=_padded([decision.attributes for decision in decisions]),
+            items=_padded([decision.items for decision in decisions]),
+            facts_told=np.array(facts_told or [0] * len(decisions), dtype=np.int64),
+        )
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    table = np.full((len(rows), max(1, max(map(len, rows), default=0))), NOTHING, dtype=np.int64)
+    for index, row in enumerate(rows):
+        table[index, : len(row)] = row
+    return table
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What seekers did in answer.
+
+    Attributes:
+        answers: ``[n, m]``, values of :class:`Answer` for the attributes asked about.
+        volunteered: ``[n]``, an attribute the seeker mentioned unasked, or :data:`NOTHING`.
+        place: ``[n]``, place (from 0) of the accepted item in the list, or :data:`NOTHING`.
+        left: ``[n]`` of bool, the seeker gave up.
+        manner: ``[n]``, values of :class:`~unicrs_rl.simulators.wording.Manner`.
+    """
+
+    answers: NDArray[np.int64]
+    volunteered: NDArray[np.int64]
+    place: NDArray[np.int64]
+    left: NDArray[np.bool_]
+    manner: NDArray[np.int64]
+
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """``[n]`` of bool."""
+        accepted: NDArray[np.bool_] = self.place != NOTHING
+        return accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Intentions:
+    """Watching intention for the recommended item, 1 to 5: by title alone, after the dialogue, knowing all."""
+
+    before: float
+    after: float
+    informed: float
+
+
+class Seekers(ABC):
+    """A batch of simulated seekers, one per session.
+
+    Args:
+        world: catalogue and population.
+    """
+
+    strategic: bool
+    """Whether strategies mean anything to this kind of seeker."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.sessions: list[Session] = []
+        self.targets = np.zeros(0, dtype=np.int64)
+        self.keys = np.zeros(0, dtype=np.uint64)
+        self.turns = np.zeros(0, dtype=np.int64)
+
+    def reset(self, sessions: Sequence[Session]) -> NDArray[np.int64]:
+        """Start a batch of conversations.
+
+        Returns:
+            The attribute each seeker volunteers at first: ``[batch]``.
+        """
+        self.sessions = list(sessions)
+        self.start(np.arange(len(sessions)))
+        return self.opening(np.arange(len(sessions)))
+
+    def start(self, rows: NDArray[np.int64]) -> None:
+        """(Re)start the conversations of these rows from ``self.sessions``."""
+        if len(self.targets) != len(self.sessions):
+            self.targets = np.zeros(len(self.sessions), dtype=np.int64)
+            self.keys = np.zeros(len(self.sessions), dtype=np.uint64)
+            self.turns = np.zeros(len(self.sessions), dtype=np.int64)
+        self.targets[rows] = [self.sessions[row].target for row in rows]
+        self.keys[rows] = [self.sessions[row].key for row in rows]
+        self.turns[rows] = 0
+
+    @abstractmethod
+    def opening(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The attribute volunteered at first: ``[n]``."""
+
+    @abstractmethod
+    def respond(self, rows: NDArray[np.int64], actions: Actions) -> Replies:
+        """Answer the actions in the conversations ``rows`` (``[n]``) and move them one turn on."""
+
+    def latents(self, row: int) -> dict[str, float]:
+        """Hidden variables of a conversation now, for the trace; no policy may see them."""
+        return {}
+
+    def intentions(self, row: int, item: int, facts_told: int) -> Intentions | None:
+        """Watching intention for an item, where this kind of seeker has one."""
+        return None
+
+    def first_words(self, rows: NDArray[np.int64], volunteered: NDArray[np.int64]) -> list[Reply]:
+        """The opening at the text surface."""
+        catalogue = self.world.catalogue
+        return [
+            Reply(
+                text=word_opening(catalogue.noun, catalogue.attributes[attribute], int(self.keys[row])),
+                liked=(attribute,),
+            )
+            for row, attribute in zip(rows.tolist(), volunteered.tolist(), strict=True)
+        ]
+
+    def replies(
+        self, rows: NDArray[np.int64], decisions: Sequence[Decision], replies: Replies, words: bool
+    ) -> list[Reply]:
+        """Reply objects for arrays just returned by :meth:`respond`; without text unless ``words``."""
+        return [
+            self._reply(int(row), index, decision, replies, words)
+            for index, (row, decision) in enumerate(zip(rows, decisions, strict=True))
+        ]
+
+    def _reply(self, row: int, index: int, decision: Decision, replies: Replies, words: bool) -> Reply:
+        answers = dict(zip(decision.attributes, replies.answers[index].tolist(), strict=False))
+        place, extra = int(replies.place[index]), int(replies.volunteered[index])
+        reply = Reply(
+            liked=(*_answered(answers, Answer.YES), *((extra,) if extra != NOTHING else ())),
+            disliked=_answered(answers, Answer.NO),
+            open=_answered(answers, Answer.OPEN),
+            accepted=None if place == NOTHING else decision.items[place],
+            rejected=decision.items if place == NOTHING else (),
+            left=bool(replies.left[index]),
+        )
+        if not words:
+            return reply
+        return word_reply(
+            self.world.catalogue,
+            reply,
+            decision,
+            Manner(int(replies.manner[index])),
+            int(self.keys[row]),
+            int(self.turns[row]),
+        )
+
+
+def _answered(answers: dict[int, int], answer: Answer) -> tuple[int, ...]:
+    return tuple(attribute for attribute, given in answers.items() if given == answer)
+
+
+def random_attributes(world: World, items: NDArray[np.int64], draw: NDArray[np.float64]) -> NDArray[np.int64]:
+    """One random attribute of each item: ``[n]``, from draws in [0, 1)."""
+    table = world.catalogue.item_attributes
+    start, stop = table.indptr[items], table.indptr[items + 1]
+    attribute: NDArray[np.int64] = table.indices[start + (draw * (stop - start)).astype(np.int64)].astype(np.int64)
+    return attribute
+
+
+def common_attributes(world: World, items: NDArray[np.int64], draw: NDArray[np.float64]) -> NDArray[np.int64]:
+    """One attribute of each item, the likelier the more items have it: ``[n]``, from draws in [0, 1)."""
+    table = world.catalogue.item_attributes
+    edges = np.concatenate([[0.0], np.cumsum(world.catalogue.degrees[table.indices], dtype=np.float64)])
+    start, stop = table.indptr[items], table.indptr[items + 1]
+    aim = edges[start] + draw * (edges[stop] - edges[start])
+    place = np.clip(np.searchsorted(edges, aim, side="right") - 1, start, stop - 1)
+    attribute: NDArray[np.int64] = table.indices[place].astype(np.int64)
+    return attribute
+
+
+def has_attributes(
+    world: World, items: NDArray[np.int64], attributes: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether ``items`` (``[n]``) have ``attributes`` (``[n, m]``, padding gives False): ``[n, m]``."""
+    table = world.catalogue.item_attributes
+    rows = np.broadcast_to(items[:, None], attributes.shape).ravel()
+    columns = np.maximum(attributes, 0).ravel()
+    found = np.asarray(table[rows, columns]).reshape(attributes.shape) > 0
+    has: NDArray[np.bool_] = found & (attributes != NOTHING)
+    return has
+
+
+def uniform(keys: NDArray[np.uint64], turns: NDArray[np.int64], purpose: str) -> NDArray[np.float64]:
+    """Common random numbers of these conversations at these turns."""
+    return draws.uniform(keys, turns, purpose)

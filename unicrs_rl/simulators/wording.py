@@ -1,0 +1,87 @@
+"""Words for what a simulated seeker does: the text surface.
+
+The templates are written so that the rules of :mod:`~unicrs_rl.language.reading` recover the acts
+from the words; a test holds every template to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import IntEnum
+
+from unicrs_rl.dialogue import Act, Decision, Reply
+from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.language import phrases
+
+
+class Manner(IntEnum):
+    """How a reply is worded; what it says is the same."""
+
+    PLAIN = 0
+    WARM = 1
+    """Thanks and enthusiasm."""
+    HEDGING = 2
+    IMPATIENT = 3
+    ASIDE = 4
+    """An off-topic remark first, then back to the point."""
+
+
+def word_opening(noun: str, attribute: str, key: int) -> str:
+    """The first words: a request and one wish."""
+    line = phrases.choose(_lines()["opening"]["lines"], key, 0, "opening")
+    return line.format(noun=noun, attribute=attribute)
+
+
+def word_reply(
+    catalogue: Catalogue, reply: Reply, decision: Decision, manner: Manner, key: int, turn: int
+) -> Reply:
+    """The same reply with its text."""
+    style = "plain" if manner is Manner.ASIDE else manner.name.lower()
+    slots = {"noun": catalogue.noun}
+    if reply.accepted is not None:
+        slots["item"] = catalogue.items[reply.accepted]
+    if decision.act is Act.ASK and decision.attributes:
+        parts = _answers(catalogue, reply, decision.attributes, style, key, turn)
+    else:
+        parts = [_say(_lines()[_topic(reply, decision)][style], slots, key, turn, "reply")]
+    for attribute in reply.liked:
+        if attribute not in decision.attributes:
+            extra = {"extra": catalogue.attributes[attribute]}
+            parts.append(_say(_lines()["extra"]["lines"], extra, key, turn, "extra"))
+    if manner is Manner.ASIDE:
+        away = _say(_lines()["aside"]["away"], slots, key, turn, "away")
+        parts = [away, _say(_lines()["aside"]["back"], slots, key, turn, "back"), *parts]
+    if reply.left:
+        parts.append(_say(_lines()["leave"]["lines"], slots, key, turn, "leave"))
+    return replace(reply, text=" ".join(parts))
+
+
+def _topic(reply: Reply, decision: Decision) -> str:
+    """The section of the phrase file for an answer to anything but a question."""
+    if decision.act is Act.RECOMMEND:
+        return "decline" if reply.accepted is None else "accept"
+    return "chat"
+
+
+def _answers(
+    catalogue: Catalogue, reply: Reply, asked: tuple[int, ...], style: str, key: int, turn: int
+) -> list[str]:
+    """A sentence for each attribute asked about; where there are several, each is named."""
+    parts = []
+    for attribute in asked:
+        answer = "yes" if attribute in reply.liked else "no" if attribute in reply.disliked else "open"
+        lines = _lines()[answer][style]
+        if len(asked) > 1:
+            lines = [line for line in lines if "{attribute}" in line] or ["I am not sure about {attribute}."]
+        slots = {"attribute": catalogue.attributes[attribute]}
+        parts.append(_say(lines, slots, key, turn, f"reply {attribute}"))
+    return parts
+
+
+def _say(lines: list[str], slots: dict[str, str], key: int, turn: int, purpose: str) -> str:
+    return phrases.choose(lines, key, turn, purpose).format(**slots)
+
+
+def _lines() -> dict[str, dict[str, list[str]]]:
+    lines: dict[str, dict[str, list[str]]] = phrases.load(__package__, "seeker_phrases.toml")
+    return lines
