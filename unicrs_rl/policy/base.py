@@ -1,0 +1,114 @@
+"""What every arm's decision maker is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unicrs_rl.dialogue import Dialogue, Plan
+from unicrs_rl.graphs.belief import States
+from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.graphs.embeddings import Embeddings
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Policy(ABC):
+    """Decides a batch of conversations at once."""
+
+    @abstractmethod
+    def decide(self, states: States) -> list[Plan]:
+        """A plan for each conversation, in order. The same state gives the same plan."""
+
+
+class Learner(Policy):
+    """A policy that learns from the conversations it leads.
+
+    A training loop calls :meth:`act` at every turn, :meth:`observe` after the replies and
+    :meth:`learn` after each batch of conversations; conversations are told apart by their keys.
+    """
+
+    rewarded_by_judge: bool = False
+    """Whether the arm's own paper trains it on the judge's score (only counts under ``published``)."""
+
+    @abstractmethod
+    def act(self, states: States) -> list[Plan]:
+        """Plans while learning: explores."""
+
+    @abstractmethod
+    def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
+        """What the last :meth:`act` led to in each of these conversations."""
+
+    @abstractmethod
+    def learn(self) -> dict[str, float]:
+        """Improve; returns numbers for the learning curves."""
+
+    @abstractmethod
+    def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
+        """Tensors and a JSON header for :meth:`load`.
+
+        Args:
+            resumable: everything needed to go on learning as if nothing had happened; else only
+                what deciding needs.
+        """
+
+    @abstractmethod
+    def load(self, tensors: Tensors, header: Mapping[str, Any]) -> None:
+        """Take up a :meth:`state`."""
+
+
+@dataclass(frozen=True)
+class ArmContext:
+    """What an arm may build on.
+
+    Attributes:
+        catalogue: of the world.
+        embeddings: pretrained nodes.
+        seed: of training.
+        limit: T, turns allowed.
+        slate: items in a list.
+        dialogues: training conversations it will lead.
+        corpus: human dialogues with strategy labels to warm up on; may be empty.
+        options: the arm's own settings.
+        progress: told of long steps as (what, done, total).
+    """
+
+    catalogue: Catalogue
+    embeddings: Embeddings
+    seed: int
+    limit: int = 15
+    slate: int = 10
+    dialogues: int = 0
+    corpus: tuple[Dialogue, ...] = ()
+    options: Mapping[str, Any] | None = None
+    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
+
+
+def under(prefix: str, tensors: Tensors) -> Tensors:
+    """Entries under a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def named(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Entries put under a prefix."""
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    """An optimizer's moments as flat named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, moments in state.items() for name, value in moments.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Take up :func:`optimizer_tensors`."""
+    moments: dict[int, Tensors] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        moments.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
