@@ -1,0 +1,358 @@
+"""The door: ``unicrs-rl <verb> …``.
+
+Wrong use and wrong input end with exit code 2 and one line on standard error. Results go to standard
+output, progress to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+from unicrs_rl.errors import InputError, unknown
+
+_BOX = re.compile(r"[╭╮╰╯│─]+")
+_UNREADABLE = re.compile(
+    r"Error parsing (--[\w-]+): .*(?:instantiated from|for int\(\) with base 10:) (.+?)\.?(?: Got.*)?$"
+)
+
+
+def _opt(about: str, kind: str = "", default: str = "") -> Any:
+    """Help of an option; ``kind`` is what its value is called and ``default`` what holds without it."""
+    hint = f"(default: {default})" if default else ""
+    return arg(help=about, metavar=kind or None, help_behavior_hint=hint)
+
+
+Text: TypeAlias = str | None  # None: not given on the command line
+Number: TypeAlias = int | None
+Folder: TypeAlias = Path | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What decides the result of a run; anything not given comes from --config, or is the default."""
+
+    world: Annotated[Text, _opt("movies, redial, lastfm, or the PATH of a folder", "NAME|PATH", "movies")] = (
+        None
+    )
+    data: Annotated[Folder, _opt("folder with the data of redial or lastfm", "DIR")] = None
+    corpus: Annotated[
+        Folder, _opt("INSPIRED folder: warms the rso planner up on human strategies", "DIR")
+    ] = None
+    train_dialogues: Annotated[
+        Number, _opt("training conversations per learning arm and training seed", "N", "1200")
+    ] = None
+    seeds: Annotated[Text, _opt("training seeds, separated by commas", "LIST", "0,1,2")] = None
+    user: Annotated[Text, _opt("simulated seekers: latent or mcr", "KIND", "latent")] = None
+    llm: Annotated[Text, _opt("language model backend", "NAME", "embedded")] = None
+    reject: Annotated[
+        Text, _opt("what a 'no' does to the candidates: filter, penalty or none", "SWITCH", "filter")
+    ] = None
+    config: Annotated[Folder, _opt("TOML file with settings; what is given here wins over it", "FILE")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """How a run is written."""
+
+    resume: Annotated[bool, _opt("go on with a run that was interrupted")] = False
+    force: Annotated[bool, _opt("replace the run folder if it exists")] = False
+    workers: Annotated[Number, _opt("processes; no effect on results", "N", "2, or 1 on one core")] = None
+    json: Annotated[bool, _opt("print one JSON object instead of tables")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare(Output, Settings):
+    """Train arms on the same seekers, evaluate them on the same held-out ones, and say who wins."""
+
+    arms: Annotated[
+        Text, _opt("arms to run, separated by commas", "LIST", "unified,rso,max-entropy,greedy,random")
+    ] = None
+    dialogues: Annotated[Number, _opt("held-out conversations per arm and training seed", "N", "200")] = None
+    out: Annotated[Path, _opt("run folder to write", "DIR", "runs/compare")] = Path("runs/compare")
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(Output, Settings):
+    """Train an arm and keep its checkpoints."""
+
+    arm: Annotated[str, _opt("arm to train: unified or rso", "NAME", "unified")] = "unified"
+    out: Annotated[Path, _opt("run folder to write", "DIR", "runs/train")] = Path("runs/train")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Settings):
+    """Evaluate a checkpoint, or an arm that needs no training, on held-out seekers."""
+
+    run: Positional[Annotated[Folder, _opt("run folder made by train or compare", "RUN")]] = None
+    arm: Annotated[Text, _opt("arm to evaluate", "NAME", "the first in RUN that has a checkpoint")] = None
+    split: Annotated[Literal["valid", "test"], _opt("which held-out conversations", "", "test")] = "test"
+    dialogues: Annotated[Number, _opt("how many of them", "N", "every (seeker, target) pair once")] = None
+    batch_size: Annotated[Number, _opt("conversations held at once; no effect on results", "N", "128")] = None
+    json: Annotated[bool, _opt("print one JSON object instead of a table")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Rebuild report.html from a run folder."""
+
+    run: Positional[Annotated[Path, _opt("run folder made by compare", "RUN")]]
+    json: Annotated[bool, _opt("print one JSON object")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Worlds:
+    """List the worlds with their sizes; with --world, read one and say what is in it."""
+
+    world: Annotated[Text, _opt("one world only: its name, or the PATH of a folder", "NAME|PATH")] = None
+    data: Annotated[Folder, _opt("folder with the world's data", "DIR")] = None
+    json: Annotated[bool, _opt("print one JSON object")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Say which versions, optional extras and data are found."""
+
+    data: Annotated[Folder, _opt("folder to look for data in", "DIR")] = None
+    json: Annotated[bool, _opt("print one JSON object")] = False
+
+
+_VERBS: dict[str, type] = {
+    "compare": Compare,
+    "train": Train,
+    "evaluate": Evaluate,
+    "report": Report,
+    "worlds": Worlds,
+    "doctor": Doctor,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        verb = _parse(sys.argv[1:] if arguments is None else list(arguments))
+        _RUN[type(verb)](verb)
+    except InputError as error:
+        print(f"unicrs-rl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unicrs-rl: interrupted; --resume goes on", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stdout = None
+        return 0
+    return 0
+
+
+def _parse(arguments: list[str]) -> Any:
+    """The verb and its options.
+
+    Raises:
+        InputError: for wrong use.
+        SystemExit: after printing help.
+    """
+    if arguments in (["--version"], ["-V"]):
+        from unicrs_rl import __version__
+
+        print(f"unicrs-rl {__version__}")
+        raise SystemExit(0)
+    if not arguments:
+        arguments = ["--help"]
+    if not arguments[0].startswith("-") and arguments[0] not in _VERBS:
+        raise unknown("command", arguments[0], _VERBS)
+    kinds = [Annotated[kind, subcommand(name, description=kind.__doc__)] for name, kind in _VERBS.items()]
+    union: Any = kinds[0]
+    for kind in kinds[1:]:
+        union = union | kind
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                union,
+                config=(FlagCreatePairsOff, OmitSubcommandPrefixes, OmitArgPrefixes),
+                prog="unicrs-rl",
+                description="Unified and decomposed conversational recommenders, tested head to head.",
+                args=arguments,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(_one_line(complaint.getvalue())) from None
+
+
+def _one_line(text: str) -> str:
+    """The complaint of the argument parser without its frame and its second thoughts."""
+    lines = [_BOX.sub(" ", line).strip() for line in text.splitlines()]
+    said = [line for line in lines[1:] if line and not line.startswith("For full helptext")]
+    hint = "see unicrs-rl --help"
+    for position, line in enumerate(said):
+        if line.startswith("Perhaps you meant") and position + 1 < len(said):
+            hint = f"did you mean {said[position + 1].split()[0]}?"
+            said = said[:position]
+            break
+        if line.startswith("Argument helptext"):
+            said = said[:position]
+            break
+    sentence = " ".join(said) or "wrong use"
+    unreadable = _UNREADABLE.match(sentence)
+    if unreadable:
+        sentence = f"{unreadable[1]}: {unreadable[2].strip('[]')} is not a valid value"
+    return f"{sentence}; {hint}"
+
+
+def _settings(verb: Settings, **more: Any) -> dict[str, Any]:
+    """The settings that were given, without those that were not."""
+    given = {f.name: getattr(verb, f.name) for f in dataclasses.fields(Settings) if f.name != "config"}
+    return {name: value for name, value in (given | more).items() if value is not None}
+
+
+def _existing(verb: Output) -> Literal["refuse", "resume", "force"]:
+    if verb.resume and verb.force:
+        raise InputError("--resume and --force exclude each other")
+    return "resume" if verb.resume else "force" if verb.force else "refuse"
+
+
+def _workers(verb: Output) -> int:
+    from unicrs_rl.experiments.compare import default_workers
+
+    if verb.workers is not None and verb.workers < 1:
+        raise InputError("--workers: at least 1 is needed")
+    return verb.workers or default_workers()
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[Any]:
+    """A function (what, done, total) that draws progress bars on standard error."""
+    console = Console(stderr=True, quiet=quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _compare(verb: Compare) -> None:
+    from unicrs_rl.experiments.compare import compare, with_timings
+    from unicrs_rl.experiments.config import resolve
+    from unicrs_rl.experiments.tables import print_results
+
+    config = resolve(_settings(verb, arms=verb.arms, dialogues=verb.dialogues), verb.config)
+    with _progress(quiet=verb.json) as progress:
+        found, timings = compare(config, verb.out, _existing(verb), workers=_workers(verb), progress=progress)
+    merged = with_timings(found, timings)
+    if verb.json:
+        print(json.dumps(merged))
+        return
+    console = Console()
+    print_results(merged, console if console.is_terminal else Console(width=200))
+    console.print(f"\nThe report: {escape(str(verb.out / 'report.html'))}", highlight=False, soft_wrap=True)
+
+
+def _train(verb: Train) -> None:
+    from unicrs_rl.experiments.compare import train_arm
+    from unicrs_rl.experiments.config import resolve
+    from unicrs_rl.policy.arms import arms
+
+    arms[verb.arm]
+    config = resolve(_settings(verb, arms=verb.arm), verb.config)
+    with _progress(quiet=verb.json) as progress:
+        made = train_arm(config, verb.out, _existing(verb), _workers(verb), progress)
+    if not made["checkpoints"]:
+        raise InputError(f"arm {verb.arm!r} is a rule and learns nothing; evaluate it with evaluate --arm")
+    if verb.json:
+        print(json.dumps(made))
+        return
+    for name in made["checkpoints"]:
+        print(verb.out / name)
+
+
+def _evaluate(verb: Evaluate) -> None:
+    from unicrs_rl.experiments.single import evaluate_arm
+    from unicrs_rl.graphs.world import Split
+
+    with _progress(quiet=verb.json) as progress:
+        found = evaluate_arm(
+            _settings(verb),
+            verb.config,
+            verb.run,
+            verb.arm,
+            Split(verb.split),
+            verb.dialogues,
+            verb.batch_size,
+            progress,
+        )
+    if verb.json:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        print(f"{name:>22}  {value if not isinstance(value, float) else f'{value:.4f}'}")
+
+
+def _report(verb: Report) -> None:
+    from unicrs_rl.experiments.report import write_report
+    from unicrs_rl.experiments.run_folder import RunFolder
+
+    folder, _ = RunFolder.read(verb.run)
+    write_report(folder)
+    print(json.dumps({"report": str(folder.report)}) if verb.json else folder.report)
+
+
+def _worlds(verb: Worlds) -> None:
+    from unicrs_rl.experiments.inventory import world_sizes
+
+    rows = world_sizes(verb.world, verb.data)
+    if verb.json:
+        print(json.dumps({"worlds": rows}))
+        return
+    for row in rows:
+        print(row.pop("name"))
+        for name, value in row.items():
+            print(f"  {name}: {'; '.join(value) if isinstance(value, list) else value}")
+
+
+def _doctor(verb: Doctor) -> None:
+    from unicrs_rl.experiments.inventory import examine
+
+    found = examine(verb.data)
+    if verb.json:
+        print(json.dumps(found))
+        return
+    for section, entries in found.items():
+        print(section)
+        for name, value in entries.items():
+            print(f"  {name}: {value}")
+
+
+_RUN: dict[type, Any] = {
+    Compare: _compare,
+    Train: _train,
+    Evaluate: _evaluate,
+    Report: _report,
+    Worlds: _worlds,
+    Doctor: _doctor,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

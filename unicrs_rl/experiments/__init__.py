@@ -1,0 +1,1 @@
+"""What is asked of the arms: training, evaluation, comparison, statistics and reports."""

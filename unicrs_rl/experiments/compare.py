@@ -1,0 +1,159 @@
+"""The head-to-head: train every arm on the same seekers, evaluate all on the same triples, decide."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unicrs_rl.experiments import checkpoint
+from unicrs_rl.experiments.components import Components, read_world
+from unicrs_rl.experiments.config import OnExisting, RunConfig
+from unicrs_rl.experiments.evaluation import BATCH
+from unicrs_rl.experiments.jobs import Job, plan, run_jobs, shared_components
+from unicrs_rl.experiments.provenance import provenance
+from unicrs_rl.experiments.report import write_report
+from unicrs_rl.experiments.results import results
+from unicrs_rl.experiments.run_folder import RunFolder
+from unicrs_rl.experiments.training import Progress
+
+
+def default_workers() -> int:
+    """Processes to use unless told otherwise: the cores there are, at most two."""
+    return min(2, os.cpu_count() or 1)
+
+
+def compare(
+    config: RunConfig,
+    out: Path,
+    existing: OnExisting = "refuse",
+    workers: int = 1,
+    batch_size: int = BATCH,
+    progress: Progress = lambda *_: None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the comparison into a run folder.
+
+    Args:
+        workers: processes; results do not depend on it.
+        batch_size: conversations held at once in evaluation; results do not depend on it.
+        progress: told of the work as (what, done, total).
+
+    Returns:
+        The contents of ``results.json`` and ``timings.json``.
+
+    Raises:
+        InputError: before anything is written, if something is wrong with the input.
+    """
+    world = read_world(config)  # before the folder is touched, so that bad input leaves nothing behind
+    folder = RunFolder.open(out, config, existing)
+    with folder.locked():
+        if folder.results.is_file() and folder.traces.is_file():
+            write_report(folder)
+            return folder.read_json(folder.results), folder.read_json(folder.timings)
+        started = time.perf_counter()
+        folder.write_json(folder.provenance, provenance(world))
+        components = shared_components(config, world, folder, progress)
+        jobs = plan(config, components)
+        run_jobs(jobs, components, folder, workers, batch_size=batch_size, progress=progress)
+        return _finish(folder, components, jobs, time.perf_counter() - started)
+
+
+def train_arm(
+    config: RunConfig, out: Path, existing: OnExisting, workers: int, progress: Progress = lambda *_: None
+) -> dict[str, Any]:
+    """Train arms into a run folder without evaluating them.
+
+    Returns:
+        Seconds of training by job, and the checkpoints made.
+    """
+    world = read_world(config)
+    folder = RunFolder.open(out, config, existing)
+    with folder.locked():
+        folder.write_json(folder.provenance, provenance(world))
+        components = shared_components(config, world, folder, progress)
+        jobs = plan(config, components)
+        run_jobs(jobs, components, folder, workers, evaluating=False, progress=progress)
+        timings = {"jobs": _job_seconds(folder, jobs)}
+        folder.write_json(folder.timings, timings)
+        made = [folder.checkpoint(job.arm, job.seed) for job in jobs]
+        files = [str(path.relative_to(folder.path)) for path in made if path.is_file()]
+        return timings | {"run": str(folder.path), "checkpoints": files}
+
+
+def _finish(
+    folder: RunFolder, components: Components, jobs: list[Job], seconds: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Join the parts, compute the results and write the report."""
+    config = components.config
+    _join_parts(folder, jobs)
+    found = results(
+        config,
+        components.world.name,
+        components.world.fingerprint,
+        _parameters(folder, jobs),
+        folder.read_traces(),
+    )
+    timings = {"total_seconds": round(seconds, 3), "jobs": _job_seconds(folder, jobs)}
+    folder.write_json(folder.timings, timings)
+    folder.write_json(folder.results, found)
+    write_report(folder)
+    shutil.rmtree(folder.parts)
+    return found, timings
+
+
+def _join_parts(folder: RunFolder, jobs: list[Job]) -> None:
+    """All traces in one file, in the order of the jobs."""
+    temporary = folder.traces.with_name(".traces.jsonl.tmp")
+    with temporary.open("wb") as joined:
+        for job in jobs:
+            lines: list[bytes] = folder.part(job.arm, job.seed).read_bytes().splitlines(keepends=True)
+            lines.sort(key=_index)
+            joined.writelines(lines)
+    os.replace(temporary, folder.traces)
+
+
+def _index(line: bytes) -> int:
+    return int(json.loads(line)["index"])
+
+
+def _parameters(folder: RunFolder, jobs: list[Job]) -> dict[str, int]:
+    """Trainable parameters by arm, counted in the checkpoints."""
+    found: dict[str, int] = {}
+    for job in jobs:
+        path = folder.checkpoint(job.arm, job.seed)
+        if not path.is_file():
+            found[job.arm] = 0
+            continue
+        tensors, _ = checkpoint.load(path)
+        copies = ("target.", "optimizer.", "replay.")
+        found[job.arm] = sum(t.numel() for name, t in tensors.items() if not name.startswith(copies))
+    return found
+
+
+def _job_seconds(folder: RunFolder, jobs: list[Job]) -> dict[str, Any]:
+    """Seconds of each job as the parts recorded them."""
+    found = {}
+    for job in jobs:
+        path = folder.part_timing(job.arm, job.seed)
+        if path.is_file():
+            found[f"{job.arm}-seed{job.seed}"] = json.loads(path.read_text())
+    return found
+
+
+def with_timings(found: dict[str, Any], timings: Mapping[str, Any]) -> dict[str, Any]:
+    """Results with the mean training seconds of each arm filled in, for printing."""
+    merged: dict[str, Any] = json.loads(json.dumps(found))
+    for arm, entry in merged["arms"].items():
+        spent = [job for name, job in timings.get("jobs", {}).items() if name.rpartition("-seed")[0] == arm]
+        entry["cost"]["train_seconds"] = _mean([job.get("train_seconds", 0.0) for job in spent])
+        entry["cost"]["evaluate_seconds"] = _mean([job.get("evaluate_seconds", 0.0) for job in spent])
+    merged["total_seconds"] = timings.get("total_seconds")
+    return merged
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(sum(values) / len(values), 3) if values else None

@@ -1,0 +1,116 @@
+"""What all arms share: one world, one language model, one perception, retrieval, Actor and judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from unicrs_rl.dialogue import Dialogue
+from unicrs_rl.errors import InputError
+from unicrs_rl.experiments.config import RunConfig
+from unicrs_rl.graphs.belief import Beliefs
+from unicrs_rl.graphs.embeddings import Embeddings, pretrain
+from unicrs_rl.graphs.fact_retriever import FactRetriever
+from unicrs_rl.graphs.prior import Prior
+from unicrs_rl.graphs.readers import inspired
+from unicrs_rl.graphs.world import Split, World
+from unicrs_rl.graphs.worlds import make_world
+from unicrs_rl.judging.claims import ClaimChecker
+from unicrs_rl.judging.judge import Judge, judges
+from unicrs_rl.language.actor import Actor
+from unicrs_rl.language.boundary import LanguageModel, language_models
+from unicrs_rl.language.lexicon import Lexicon
+from unicrs_rl.language.preference_reasoner import PreferenceReasoner
+from unicrs_rl.policy.arms import arms
+from unicrs_rl.policy.base import ArmContext, Policy
+
+
+@dataclass(frozen=True)
+class Components:
+    """The same objects for every arm of a run; only the policy differs."""
+
+    config: RunConfig
+    world: World
+    embeddings: Embeddings
+    prior: Prior
+    beliefs: Beliefs
+    model: LanguageModel
+    reasoner: PreferenceReasoner
+    retriever: FactRetriever
+    actor: Actor
+    judge: Judge
+    claims: ClaimChecker
+
+    def policy(
+        self,
+        arm: str,
+        seed: int,
+        dialogues: int = 0,
+        progress: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> Policy:
+        """A new policy of an arm, untrained.
+
+        Args:
+            dialogues: training conversations it is going to lead.
+        """
+        corpus: Sequence[Dialogue] = ()
+        if dialogues and self.config.corpus is not None and arm == "rso":
+            corpus = inspired.read(self.config.corpus, Split.TRAIN).dialogues
+        return arms[arm](
+            ArmContext(
+                catalogue=self.world.catalogue,
+                embeddings=self.embeddings,
+                seed=seed,
+                limit=self.config.limit,
+                slate=self.config.slate,
+                dialogues=dialogues,
+                corpus=tuple(corpus),
+                options=self.config.arm.get(arm),
+                progress=progress,
+            )
+        )
+
+
+def read_world(config: RunConfig) -> World:
+    """The world of a configuration, with conversations in the splits that will be used.
+
+    Raises:
+        InputError: if the world cannot be read, or a split is empty.
+    """
+    world = make_world(config.world, config.data, config.world_seed)
+    for split in (Split.TRAIN, Split.TEST):
+        if not world.targets[split]:
+            raise InputError(f"world {world.name!r} has no {split} conversations: the split is empty")
+    return world
+
+
+def build(
+    config: RunConfig,
+    world: World,
+    embeddings: Embeddings | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Components:
+    """All shared components.
+
+    Args:
+        embeddings: of an earlier run; trained here if ``None``.
+        progress: of the embeddings' training, as (epochs done, epochs).
+    """
+    if embeddings is None:
+        embeddings = pretrain(world, config.embeddings, config.world_seed, progress)
+    catalogue = world.catalogue
+    lexicon = Lexicon(catalogue.noun, catalogue.items, catalogue.attributes, catalogue.kinds)
+    model = language_models[config.llm](lexicon)
+    return Components(
+        config=config,
+        world=world,
+        embeddings=embeddings,
+        prior=Prior(world, embeddings, config.prior),
+        beliefs=Beliefs(catalogue, config.reject, config.slate, embeddings),
+        model=model,
+        reasoner=PreferenceReasoner(model, lexicon),
+        retriever=FactRetriever(model, catalogue),
+        actor=Actor(model, lexicon),
+        judge=judges[config.judge](catalogue, lexicon),
+        claims=ClaimChecker(catalogue, lexicon),
+    )

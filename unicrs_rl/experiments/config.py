@@ -1,0 +1,124 @@
+"""Settings of a run: one closed model, from the command line, a TOML file, or both."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from unicrs_rl.errors import InputError, unknown
+from unicrs_rl.graphs.belief import Reject
+from unicrs_rl.graphs.embeddings import EmbeddingConfig
+from unicrs_rl.graphs.prior import PriorKind
+from unicrs_rl.judging.judge import judges
+from unicrs_rl.judging.reward import Signal
+from unicrs_rl.language.boundary import language_models
+from unicrs_rl.language.embedded import EmbeddedModel
+from unicrs_rl.policy.arms import arms
+from unicrs_rl.simulators.populations import populations
+
+DEFAULT_ARMS = ("unified", "rso", "max-entropy", "greedy", "random")
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RewardConfig(_Closed):
+    """What learners are rewarded with."""
+
+    signal: Signal = Field(Signal.SHARED, description="shared by both arms, or each paper's own")
+    judge_weight: float = Field(0.5, ge=0, description="weight of the change of the judge's score (shared)")
+    satisfied_above: float = Field(
+        4.0, ge=1, le=5, description="tau: under the published signal an RSO dialogue ends above this score"
+    )
+
+
+class RunConfig(_Closed):
+    """Everything that decides a run's result. ``config.toml`` of a run folder is this, resolved."""
+
+    world: str = Field("movies", description="movies, redial, lastfm, or the path of a folder")
+    data: Path | None = Field(None, description="folder with the named world's data")
+    corpus: Path | None = Field(None, description="INSPIRED folder; warms the planner up on human strategies")
+    arms: tuple[str, ...] = Field(DEFAULT_ARMS, min_length=1, description="arms to run, in order")
+    dialogues: int = Field(200, ge=1, description="held-out conversations per arm and training seed")
+    train_dialogues: int = Field(1200, ge=0, description="training conversations per learning arm and seed")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="training seeds")
+    user: str = Field("latent", description="kind of simulated seeker")
+    llm: str = Field("embedded", description="language model backend")
+    judge: str = Field("rubric", description="judge")
+    limit: int = Field(15, ge=1, le=100, description="T, system turns allowed")
+    slate: int = Field(10, ge=1, le=50, description="items a recommendation shows")
+    reject: Reject = Field(Reject.FILTER, description="what a 'no' does to the candidates")
+    prior: PriorKind = Field(PriorKind.FITTED, description="prior over items")
+    train_batch: int = Field(16, ge=1, description="training conversations led at once")
+    world_seed: int = Field(0, description="seed of splits, generated seekers and embeddings")
+    evaluation_seed: int = Field(0, description="seed of the held-out conversations")
+    embeddings: EmbeddingConfig = Field(default=EmbeddingConfig())
+    reward: RewardConfig = Field(default=RewardConfig())
+    arm: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, description="settings of single arms, by arm name"
+    )
+
+    @field_validator("arms", "seeds", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Lists may be written with commas."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("arms", "seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("the same entry twice")
+        return value
+
+    def toml(self) -> str:
+        """This configuration as TOML."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+_REGISTRIES: dict[str, Any] = {"user": populations, "judge": judges, "llm": language_models}
+assert EmbeddedModel.name in language_models  # importing it registers it
+
+
+def resolve(values: Mapping[str, Any], file: Path | None = None) -> RunConfig:
+    """A configuration from explicit values over those of a TOML file over the defaults.
+
+    Raises:
+        InputError: naming the setting (and the file) at fault.
+    """
+    settings = _read(file) if file else {}
+    where = f"{file}: " if file else ""
+    for name in settings:
+        if name not in RunConfig.model_fields:
+            raise InputError(f"{where}{unknown('setting', name, RunConfig.model_fields)}")
+    try:
+        config = RunConfig.model_validate({**settings, **values})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        source = where if str(problem["loc"][0]) not in values else ""
+        raise InputError(f"{source}{name.replace('_', '-')}: {problem['msg']}") from None
+    for name, registry in _REGISTRIES.items():
+        registry[getattr(config, name)]
+    for arm in (*config.arms, *config.arm):
+        arms[arm]
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML ({error})") from None
+
+
+OnExisting = Literal["refuse", "resume", "force"]
+"""What to do where the run folder is there already."""

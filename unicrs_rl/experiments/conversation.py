@@ -1,0 +1,246 @@
+"""One turn, and who decides what: the loop in which a policy meets its seekers.
+
+::
+
+    perceive   Preference Reasoner reads the words         the same for all arms
+    decide     the policy plans                            the only place where arms differ
+    ground     Fact Retriever lays out candidates, facts   the same
+    say        Actor commits to an action and words it     the same
+    answer     the seeker replies
+    judge      the judge scores; a learner is rewarded     the same
+
+At the semantic surface (``words=False``) nothing is said: preferences come from the seeker's acts,
+the judge is silent, and what a plan leaves open is decided by the embedded Actor's rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unicrs_rl.dialogue import Act, Call, Decision, Dialogue, Fact, Plan, Reply, Score, State, Turn
+from unicrs_rl.experiments.components import Components
+from unicrs_rl.graphs.belief import States
+from unicrs_rl.graphs.world import Session
+from unicrs_rl.judging.metrics import outcome_of
+from unicrs_rl.judging.reward import Signal, scaled, task_rewards
+from unicrs_rl.language.preference_reasoner import perceive_acts
+from unicrs_rl.language.wording import choose_act
+from unicrs_rl.policy.base import Learner, Policy
+from unicrs_rl.simulators.populations import populations
+from unicrs_rl.simulators.seekers import Actions, Intentions, Seekers
+
+
+@dataclass(slots=True)
+class Episode:
+    """One conversation with what nobody in it may see.
+
+    Attributes:
+        session: who asked for what.
+        dialogue: what was said and done.
+        latents: the seeker's hidden variables, at first and after each turn.
+        intentions: the watching intention for the last recommended item, asked at the end.
+    """
+
+    session: Session
+    dialogue: Dialogue
+    latents: list[dict[str, float]] = field(default_factory=list)
+    intentions: Intentions | None = None
+    score: Score | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the seeker accepted or left."""
+        turns = self.dialogue.turns
+        return bool(turns) and (turns[-1].reply.accepted is not None or turns[-1].reply.left)
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A decision with its words."""
+
+    decision: Decision
+    utterance: str = ""
+    facts: tuple[Fact, ...] = ()
+    calls: tuple[Call, ...] = ()
+
+
+class Conversations:
+    """Holds conversations for a policy, a batch at a time.
+
+    Args:
+        components: what all arms share.
+        words: whether to talk (text surface) or only to act (semantic surface).
+    """
+
+    def __init__(self, components: Components, words: bool = True) -> None:
+        self.components = components
+        self.words = words
+        self.seekers: Seekers = populations[components.config.user](components.world)
+
+    def hold(self, policy: Policy, sessions: Sequence[Session], learning: bool = False) -> list[Episode]:
+        """Hold one conversation for each session to its end.
+
+        Args:
+            learning: the policy is a learner that explores and is told its rewards.
+        """
+        limit = self.components.config.limit
+        prior = self.components.prior.log_scores([session.history for session in sessions])
+        volunteered = self.seekers.reset(sessions)
+        rows = np.arange(len(sessions))
+        openings = self._open(rows, volunteered)
+        episodes = [
+            Episode(session, Dialogue(str(session.index), opening), [self.seekers.latents(row)])
+            for row, (session, opening) in enumerate(zip(sessions, openings, strict=True))
+        ]
+        live = rows
+        for turn in range(limit):
+            self._turn(policy, episodes, live, prior[live], learning, last=turn == limit - 1)
+            live = np.array([row for row in live if not self._ended(policy, episodes[row], learning)], dtype=int)
+            if not len(live):
+                break
+        for row, episode in enumerate(episodes):
+            self._close(row, episode)
+        return episodes
+
+    def _open(self, rows: NDArray[np.int64], volunteered: NDArray[np.int64]) -> list[Reply]:
+        if self.words:
+            return self.seekers.first_words(rows, volunteered)
+        return [Reply(liked=(attribute,)) for attribute in volunteered.tolist()]
+
+    def _turn(
+        self,
+        policy: Policy,
+        episodes: list[Episode],
+        live: NDArray[np.int64],
+        prior: NDArray[np.float64],
+        learning: bool,
+        last: bool,
+    ) -> None:
+        """One turn of every live conversation."""
+        now = [episodes[row] for row in live]
+        states, read = self._perceive(now, prior)
+        plans = policy.act(states) if learning and isinstance(policy, Learner) else policy.decide(states)
+        moves = self._speak(states, plans) if self.words else _act(states, plans)
+        decisions = [move.decision for move in moves]
+        actions = Actions.of(decisions, [_told(move) for move in moves])
+        answers = self.seekers.respond(live, actions)
+        replies = self.seekers.replies(live, decisions, answers, self.words)
+        for row, episode, plan, move, reply, call in zip(
+            live.tolist(), now, plans, moves, replies, read, strict=True
+        ):
+            calls = (call, *move.calls) if call else move.calls
+            turn = Turn(move.decision, move.utterance, reply, move.facts, plan, calls=calls)
+            episode.dialogue.turns.append(turn)
+            episode.latents.append(self.seekers.latents(row))
+        self._judge(policy, now, last, learning)
+
+    def _perceive(
+        self, episodes: list[Episode], prior: NDArray[np.float64]
+    ) -> tuple[States, list[Call | None]]:
+        """The states, and the calls that reading the words took."""
+        dialogues = [episode.dialogue for episode in episodes]
+        calls: list[Call | None] = [None] * len(dialogues)
+        if self.words:
+            readings = self.components.reasoner.perceive(dialogues)
+            known, calls = [reading[0] for reading in readings], [reading[1] for reading in readings]
+        else:
+            known = [perceive_acts(d.opening, [turn.reply for turn in d.turns]) for d in dialogues]
+        rows = [
+            State(
+                key=episode.session.key,
+                history=episode.session.history,
+                preferences=preferences,
+                utterances=dialogue.utterances() if self.words else (),
+                decisions=tuple(turn.decision for turn in dialogue.turns),
+                limit=self.components.config.limit,
+            )
+            for episode, dialogue, preferences in zip(episodes, dialogues, known, strict=True)
+        ]
+        return self.components.beliefs.states(rows, prior), calls
+
+    def _speak(self, states: States, plans: Sequence[Plan]) -> list[_Move]:
+        groundings = self.components.retriever.ground(states, plans)
+        spoken = self.components.actor.speak(states.rows, plans, groundings)
+        return [
+            _Move(said.decision, said.utterance, ground.facts, tuple(c for c in (ground.call, said.call) if c))
+            for said, ground in zip(spoken, groundings, strict=True)
+        ]
+
+    def _judge(self, policy: Policy, episodes: list[Episode], last: bool, learning: bool) -> None:
+        """Score the conversations, reward the last turn, and tell a learner."""
+        dialogues = [episode.dialogue for episode in episodes]
+        scores = self.components.judge.score(dialogues) if self.words else [None] * len(dialogues)
+        turns = [dialogue.turns[-1] for dialogue in dialogues]
+        task = task_rewards(
+            act=np.array([turn.decision.act for turn in turns]),
+            wanted=np.array([bool(turn.reply.liked) for turn in turns]),
+            accepted=np.array([turn.reply.accepted is not None for turn in turns]),
+            ended=np.array([last or turn.reply.left for turn in turns]),
+        )
+        for episode, turn, score, worth in zip(episodes, turns, scores, task.tolist(), strict=True):
+            reward = self._reward(policy, episode.score, score, worth)
+            episode.score = score or episode.score
+            episode.dialogue.turns[-1] = replace(turn, score=score, reward=reward)
+        if learning and isinstance(policy, Learner):
+            policy.observe(
+                [episode.session.key for episode in episodes],
+                [episode.dialogue.turns[-1].reward for episode in episodes],
+                [last or self._ended(policy, episode, learning) for episode in episodes],
+            )
+
+    def _reward(self, policy: Policy, before: Score | None, after: Score | None, task: float) -> float:
+        """The reward of a turn under the configured signal; a missing score adds nothing."""
+        settings = self.components.config.reward
+        if settings.signal is Signal.PUBLISHED:
+            judged = isinstance(policy, Learner) and policy.rewarded_by_judge
+            return task if not judged else scaled(after.value) if after else 0.0
+        if after is None:
+            return task
+        gain = scaled(after.value) - (scaled(before.value) if before else 0.0)
+        return task + settings.judge_weight * gain
+
+    def _ended(self, policy: Policy, episode: Episode, learning: bool) -> bool:
+        """Accepted or left; and, as published, an RSO training dialogue ends once the judge is content."""
+        settings = self.components.config.reward
+        content = (
+            learning
+            and settings.signal is Signal.PUBLISHED
+            and isinstance(policy, Learner)
+            and policy.rewarded_by_judge
+            and episode.score is not None
+            and episode.score.value > settings.satisfied_above
+        )
+        return episode.over or content
+
+    def _close(self, row: int, episode: Episode) -> None:
+        dialogue = episode.dialogue
+        dialogue.outcome = outcome_of(dialogue)
+        lists = [turn for turn in dialogue.turns if turn.decision.items]
+        if lists:
+            item = dialogue.outcome.item or lists[-1].decision.items[0]
+            told = {fact for turn in lists for fact in turn.facts if fact.item == item}
+            episode.intentions = self.seekers.intentions(row, item, len(told))
+
+
+def _told(move: _Move) -> int:
+    """Facts told about the first recommended item."""
+    return sum(fact.item == move.decision.items[0] for fact in move.facts) if move.decision.items else 0
+
+
+def _act(states: States, plans: Sequence[Plan]) -> list[_Move]:
+    """Decisions without words: open columns by the rule of the embedded Actor."""
+    moves = []
+    for row, plan in enumerate(plans):
+        items = tuple(item for item in states.items[row].tolist() if item >= 0)
+        questions = tuple(a for a in states.attributes[row].tolist() if a >= 0)
+        act = plan.act
+        if act is None:
+            act = choose_act(plan.strategy, float(states.confidence[row]), bool(items), bool(questions))
+        listed = (items if plan.items is None else plan.items) if act is Act.RECOMMEND else ()
+        asked = (questions[:1] if plan.attributes is None else plan.attributes) if act is Act.ASK else ()
+        moves.append(_Move(Decision(act, plan.strategy, asked, listed)))
+    return moves

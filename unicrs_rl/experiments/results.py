@@ -1,0 +1,171 @@
+"""From traces to numbers: means, paired differences, costs and the verdict.
+
+``results.json`` holds nothing that differs between two runs of the same configuration; what does
+(seconds) is in ``timings.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from itertools import combinations
+from typing import Any
+
+import jsonschema
+import numpy as np
+from numpy.typing import NDArray
+
+from unicrs_rl.experiments.config import RunConfig
+from unicrs_rl.experiments.statistics import interval_of_mean, paired
+from unicrs_rl.experiments.verdict import rests_on, verdict
+from unicrs_rl.judging.metrics import METRICS, distinct
+
+SCHEMA_VERSION = 1
+_DECIMALS = 6
+
+Values = dict[str, dict[str, NDArray[np.float64]]]
+"""Arm -> metric -> ``[triples]``, averaged over training seeds; NaN where no seed has a value."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of ``results.json``."""
+    text = resources.files(__package__).joinpath("results.schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def results(
+    config: RunConfig,
+    world: str,
+    fingerprint: str,
+    parameters: Mapping[str, int],
+    traces: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The content of ``results.json``, checked against its schema.
+
+    Args:
+        world: its name.
+        fingerprint: of the world.
+        parameters: trainable parameters by arm.
+        traces: of all conversations of the run.
+    """
+    by_arm: dict[str, dict[int, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
+    for line in traces:
+        by_arm[line["arm"]][line["seed"]][line["index"]] = line
+    values = {arm: _values(by_arm[arm], config.dialogues) for arm in config.arms}
+    comparisons = _comparisons(config, values)
+    found: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "world": world,
+        "world_fingerprint": fingerprint,
+        "protocol": {
+            "user": config.user,
+            "turns": config.limit,
+            "slate": config.slate,
+            "reject": config.reject.value,
+            "dialogues": config.dialogues,
+            "train_dialogues": config.train_dialogues,
+            "seeds": list(config.seeds),
+            "language_model": config.llm,
+            "judge": config.judge,
+            "reward": config.reward.signal.value,
+        },
+        "arms": {arm: _arm(by_arm[arm], values[arm], parameters[arm]) for arm in config.arms},
+        "comparisons": comparisons,
+        "verdict": verdict(config.arms, {arm: _means(values[arm]) for arm in config.arms}, comparisons),
+        "rests_on": rests_on(config, world),
+    }
+    jsonschema.validate(found, schema())
+    return found
+
+
+def _values(
+    by_seed: Mapping[int, Mapping[int, Mapping[str, Any]]], dialogues: int
+) -> dict[str, NDArray[np.float64]]:
+    """Metric -> ``[triples]`` of one arm, averaged over training seeds."""
+    table = {metric.name: np.full((len(by_seed), dialogues), np.nan) for metric in METRICS}
+    for row, lines in enumerate(by_seed.values()):
+        for index, line in lines.items():
+            for name, column in table.items():
+                value = line["metrics"][name]
+                column[row, index] = np.nan if value is None else value
+    return {name: _mean_known(column) for name, column in table.items()}
+
+
+def _mean_known(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over rows, missing values left out; NaN where all are missing."""
+    known = ~np.isnan(column)
+    counts = known.sum(axis=0)
+    sums = np.where(known, column, 0.0).sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]:
+    return {name: None if np.isnan(v).all() else _round(float(np.nanmean(v))) for name, v in values.items()}
+
+
+def _arm(
+    by_seed: Mapping[int, Mapping[int, Mapping[str, Any]]],
+    values: Mapping[str, NDArray[np.float64]],
+    parameters: int,
+) -> dict[str, Any]:
+    lines = [line for rows in by_seed.values() for line in rows.values()]
+    said = [turn["utterance"] for line in lines for turn in line["turns"]]
+    calls = [call for line in lines for turn in line["turns"] for call in turn["calls"]]
+    intervals = {name: interval_of_mean(column) for name, column in values.items()}
+    corpus = distinct(said)
+    return {
+        "metrics": _means(values) | {"dist2_corpus": None if corpus is None else _round(corpus)},
+        "ci95": {
+            name: None if found is None else [_round(found[0]), _round(found[1])]
+            for name, found in intervals.items()
+        },
+        "counts": {name: int((~np.isnan(column)).sum()) for name, column in values.items()},
+        "by_seed": {
+            str(seed): _means(_values({seed: rows}, len(rows))) for seed, rows in sorted(by_seed.items())
+        },
+        "success_by_turn": _success_by_turn(lines),
+        "cost": {
+            "lm_calls_per_dialogue": _round(len(calls) / len(lines)),
+            "tokens_per_dialogue": _round(
+                sum(call["tokens_in"] + call["tokens_out"] for call in calls) / len(lines)
+            ),
+            "failed_calls": sum(bool(call["failure"]) for call in calls),
+            "parameters": parameters,
+            "train_seconds": None,
+        },
+    }
+
+
+def _success_by_turn(lines: list[Mapping[str, Any]]) -> list[float]:
+    """SR@t for every t, from 1 to the last turn of any conversation."""
+    turns = [line["outcome"]["turn"] if line["outcome"]["success"] else np.inf for line in lines]
+    last = max(line["outcome"]["turn"] for line in lines)
+    return [_round(float(np.mean(np.array(turns) <= t))) for t in range(1, last + 1)]
+
+
+def _comparisons(config: RunConfig, values: Values) -> list[dict[str, Any]]:
+    """Every pair of arms on every metric for which both have values."""
+    found = []
+    for a, b in combinations(config.arms, 2):
+        for metric in METRICS:
+            outcome = paired(values[a][metric.name], values[b][metric.name])
+            if outcome is not None:
+                found.append(
+                    {
+                        "a": a,
+                        "b": b,
+                        "metric": metric.name,
+                        "difference": _round(outcome.difference),
+                        "ci95": [_round(outcome.low), _round(outcome.high)],
+                        "p": _round(outcome.p),
+                        "dialogues": outcome.pairs,
+                    }
+                )
+    return found
+
+
+def _round(value: float) -> float:
+    return round(value, _DECIMALS)

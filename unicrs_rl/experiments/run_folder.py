@@ -1,0 +1,156 @@
+"""The folder a run leaves: what is in it, and who may write to it.
+
+``config.toml``, ``provenance.json``, ``traces.jsonl``, ``checkpoints/``, ``tensorboard/``,
+``results.json``, ``timings.json``, ``report.html``; while running also ``parts/`` with the traces
+of each arm and seed, from which a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from unicrs_rl.errors import InputError
+from unicrs_rl.experiments.checkpoint import write_atomically
+from unicrs_rl.experiments.config import OnExisting, RunConfig, resolve
+
+
+class RunFolder:
+    """Paths and whole-file writes of a run.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.toml"
+        self.provenance = path / "provenance.json"
+        self.traces = path / "traces.jsonl"
+        self.results = path / "results.json"
+        self.timings = path / "timings.json"
+        self.report = path / "report.html"
+        self.parts = path / "parts"
+        self.embeddings = path / "checkpoints" / "embeddings.safetensors"
+
+    def checkpoint(self, arm: str, seed: int) -> Path:
+        """Checkpoint of an arm trained with a seed."""
+        return self.path / "checkpoints" / f"{arm}-seed{seed}.safetensors"
+
+    def tensorboard(self, arm: str, seed: int) -> Path:
+        """Learning curves of an arm and seed."""
+        return self.path / "tensorboard" / f"{arm}-seed{seed}"
+
+    def part(self, arm: str, seed: int) -> Path:
+        """Traces of an arm and seed while the run is going on."""
+        return self.parts / f"{arm}-seed{seed}.jsonl"
+
+    def part_timing(self, arm: str, seed: int) -> Path:
+        """Seconds spent on an arm and seed so far."""
+        return self.parts / f"{arm}-seed{seed}.timing.json"
+
+    @classmethod
+    def open(cls, path: Path, config: RunConfig, existing: OnExisting) -> RunFolder:
+        """Make a new run folder, or take up an old one.
+
+        Raises:
+            InputError: if there is a folder and neither resuming nor replacing was asked for, if it
+                belongs to other settings, is no run folder, or cannot be written.
+        """
+        folder = cls(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            folder._check_existing(config, existing)
+            if existing == "force":
+                _run(path, lambda: shutil.rmtree(path))
+        _run(path, lambda: folder._lay_out(config))
+        return folder
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[RunFolder, RunConfig]:
+        """An existing run folder and its configuration.
+
+        Raises:
+            InputError: if it is none.
+        """
+        folder = cls(path)
+        if not folder.config_file.is_file():
+            raise InputError(f"{path}: not a run folder (there is no config.toml in it)")
+        return folder, resolve({}, folder.config_file)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process alone.
+
+        Raises:
+            InputError: if another run holds it.
+        """
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise InputError(f"{self.path}: another run is writing to this folder") from None
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write JSON with sorted keys, whole or not at all."""
+        write_atomically(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+    def read_traces(self) -> Iterator[dict[str, Any]]:
+        """The dialogues of a finished run.
+
+        Raises:
+            InputError: if there are none, or a line is broken.
+        """
+        if not self.traces.is_file():
+            raise InputError(f"{self.path}: the run is not finished (there is no traces.jsonl in it)")
+        with self.traces.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    raise InputError(f"{self.traces}, line {number}: not valid JSON") from None
+
+    def read_json(self, path: Path) -> Any:
+        """JSON of a file of this folder.
+
+        Raises:
+            InputError: if it is missing or broken.
+        """
+        try:
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({error})") from None
+
+    def _check_existing(self, config: RunConfig, existing: OnExisting) -> None:
+        if not self.config_file.is_file():
+            raise InputError(f"{self.path}: exists and is not a run folder; choose another --out")
+        if existing == "refuse":
+            raise InputError(f"{self.path}: exists already; --resume goes on with it, --force replaces it")
+        if existing == "resume":
+            old = tomllib.loads(self.config_file.read_text("utf-8"))
+            new = tomllib.loads(config.toml())
+            changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+            if changed:
+                raise InputError(f"{self.path}: was started with another {changed[0]!r}; it cannot be resumed")
+
+    def _lay_out(self, config: RunConfig) -> None:
+        for directory in (self.path, self.parts, self.embeddings.parent):
+            directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.path, os.W_OK):
+            raise PermissionError(13, "the folder is read-only")
+        write_atomically(self.config_file, config.toml())
+
+
+def _run(path: Path, step: Any) -> None:
+    """Do something to the file system; say in one line what went wrong."""
+    try:
+        step()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None

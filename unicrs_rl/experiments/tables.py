@@ -1,0 +1,78 @@
+"""Results as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from unicrs_rl.experiments.verdict import detected
+from unicrs_rl.judging.metrics import METRICS
+
+_COSTS = (
+    ("lm_calls_per_dialogue", "LM calls / dialogue"),
+    ("tokens_per_dialogue", "tokens / dialogue"),
+    ("parameters", "parameters"),
+    ("train_seconds", "seconds to train"),
+    ("evaluate_seconds", "seconds to evaluate"),
+)
+
+
+def print_results(found: Mapping[str, Any], console: Console) -> None:
+    """The arms, the paired differences of the first arm and of the second, and the verdict."""
+    console.print(_arms(found))
+    arms = list(found["arms"])
+    for reference in arms[:2]:
+        others = [row for row in found["comparisons"] if row["a"] == reference]
+        if others:
+            console.print(_differences(reference, others))
+    console.print(f"\n[bold]{found['verdict']}[/bold]\n{found['rests_on']}", highlight=False)
+
+
+def _arms(found: Mapping[str, Any]) -> Table:
+    table = Table(title=f"{found['world']}: means over held-out dialogues", title_justify="left")
+    table.add_column("metric")
+    for arm in found["arms"]:
+        table.add_column(arm, justify="right")
+    for metric in METRICS:
+        cells = [_number(arm["metrics"][metric.name]) for arm in found["arms"].values()]
+        counts = {arm["counts"][metric.name] for arm in found["arms"].values()}
+        partial = counts != {found["protocol"]["dialogues"]}
+        notes = [f" ({arm['counts'][metric.name]})" if partial else "" for arm in found["arms"].values()]
+        table.add_row(metric.title, *(cell + note for cell, note in zip(cells, notes, strict=True)))
+    table.add_section()
+    for name, title in _COSTS:
+        table.add_row(title, *(_number(arm["cost"].get(name), 1) for arm in found["arms"].values()))
+    table.caption = "In brackets: dialogues a mean rests on, where some have no value."
+    return table
+
+
+def _differences(reference: str, rows: list[Mapping[str, Any]]) -> Table:
+    """Differences of one arm from each other arm; those detected are marked."""
+    others = list(dict.fromkeys(row["b"] for row in rows))
+    table = Table(title=f"{reference} minus ... (95% interval, p)", title_justify="left")
+    table.add_column("metric")
+    for other in others:
+        table.add_column(other, justify="right")
+    by_place = {(row["metric"], row["b"]): row for row in rows}
+    for metric in METRICS:
+        cells = [by_place.get((metric.name, other)) for other in others]
+        if any(cells):
+            table.add_row(metric.title, *(_difference(row) for row in cells))
+    return table
+
+
+def _difference(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    low, high = row["ci95"]
+    mark = "*" if detected(row) else " "
+    return f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}] p={row['p']:.3f}{mark}".replace("[", "\\[")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"

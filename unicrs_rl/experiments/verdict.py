@@ -1,0 +1,76 @@
+"""The verdict in plain words, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unicrs_rl.experiments.config import RunConfig
+from unicrs_rl.judging.metrics import METRIC_BY_NAME
+
+PRIMARY, SECONDARY = "sr@15", "at"
+LEVEL = 0.05
+_WINS = {PRIMARY: "succeeds more often than", SECONDARY: "needs fewer turns than"}
+
+
+def verdict(
+    arms: Sequence[str],
+    means: Mapping[str, Mapping[str, float | None]],
+    comparisons: Sequence[Mapping[str, Any]],
+) -> str:
+    """One sentence on the first two arms: who succeeds more often, and who needs fewer turns.
+
+    A difference counts only where its interval is clear of zero and p is below 0.05.
+    """
+    if len(arms) < 2:
+        return f"Only {arms[0]} was run, so there is nothing to compare."
+    a, b = arms[:2]
+    parts = []
+    undecided = []
+    for name in (PRIMARY, SECONDARY):
+        row = next((c for c in comparisons if (c["a"], c["b"], c["metric"]) == (a, b, name)), None)
+        if row is None:
+            continue
+        if not detected(row):
+            undecided.append(f"{METRIC_BY_NAME[name].title} ({_numbers(name, means[a], means[b], row)})")
+            continue
+        a_wins = (row["difference"] > 0) == METRIC_BY_NAME[name].higher_is_better
+        winner, loser = (a, b) if a_wins else (b, a)
+        title = METRIC_BY_NAME[name].title
+        parts.append(f"{winner} {_WINS[name]} {loser} ({title}: {_numbers(name, means[a], means[b], row)})")
+    if undecided:
+        parts.append(f"no difference detected between {a} and {b} in {' or '.join(undecided)}")
+    if not parts:
+        return f"Too few dialogues to compare {a} and {b}: no difference detected."
+    sentence = "; ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def detected(comparison: Mapping[str, Any]) -> bool:
+    """Whether a comparison's interval is clear of zero and its p-value below the level."""
+    low, high = comparison["ci95"]
+    return bool((low > 0 or high < 0) and comparison["p"] < LEVEL)
+
+
+def rests_on(config: RunConfig, world: str) -> str:
+    """What the verdict rests on, so that nobody reads more into it."""
+    model = "the embedded templates as language model" if config.llm == "embedded" else f"{config.llm}"
+    seeds = f"{len(config.seeds)} training seed{'s' if len(config.seeds) > 1 else ''}"
+    return (
+        f"Rests on simulated {config.user} seekers of the world {world}, {config.dialogues} held-out "
+        f"dialogues with the same seeds for every arm, {config.train_dialogues} training dialogues and "
+        f"{seeds} for each learning arm, {model} and the {config.judge} judge; "
+        "intervals are over dialogues and do not cover other training seeds."
+    )
+
+
+def _numbers(
+    name: str, a: Mapping[str, float | None], b: Mapping[str, float | None], row: Mapping[str, Any]
+) -> str:
+    low, high = row["ci95"]
+    p = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
+    digits = 2 if name == SECONDARY else 3
+    return (
+        f"{a[name]:.{digits}f} against {b[name]:.{digits}f}, difference "
+        f"{row['difference']:+.{digits}f}, 95% interval {low:+.{digits}f} to {high:+.{digits}f}, {p}"
+    )
