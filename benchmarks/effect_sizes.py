@@ -87,7 +87,8 @@ def main() -> None:
     final = [episode.latents[-1]["rapport"] for episode in episodes]
     for strategy, human in HUMAN_WARMTH.items():
         uses = [
-            Counter(turn.decision.strategy for turn in episode.dialogue.turns)[strategy] for episode in episodes
+            Counter(turn.decision.strategy for turn in episode.dialogue.turns)[strategy]
+            for episode in episodes
         ]
         print(f"{strategy.value:>20} against rapport: {correlation(uses, final)}   human warmth {human:+.3f}")
 

@@ -272,14 +272,10 @@ def _compare(verb: Compare) -> None:
 def _train(verb: Train) -> None:
     from unicrs_rl.experiments.compare import train_arm
     from unicrs_rl.experiments.config import resolve
-    from unicrs_rl.policy.arms import arms
 
-    arms[verb.arm]
     config = resolve(_settings(verb, arms=verb.arm), verb.config)
     with _progress(quiet=verb.json) as progress:
         made = train_arm(config, verb.out, _existing(verb), _workers(verb), progress)
-    if not made["checkpoints"]:
-        raise InputError(f"arm {verb.arm!r} is a rule and learns nothing; evaluate it with evaluate --arm")
     if verb.json:
         print(json.dumps(made))
         return

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.components import Components, read_world
 from unicrs_rl.experiments.config import OnExisting, RunConfig
@@ -20,6 +21,7 @@ from unicrs_rl.experiments.report import write_report
 from unicrs_rl.experiments.results import results
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.training import Progress
+from unicrs_rl.policy.arms import learns
 
 
 def default_workers() -> int:
@@ -57,7 +59,7 @@ def compare(
         started = time.perf_counter()
         folder.write_json(folder.provenance, provenance(world))
         components = shared_components(config, world, folder, progress)
-        jobs = plan(config, components)
+        jobs = plan(config)
         run_jobs(jobs, components, folder, workers, batch_size=batch_size, progress=progress)
         return _finish(folder, components, jobs, time.perf_counter() - started)
 
@@ -69,13 +71,19 @@ def train_arm(
 
     Returns:
         Seconds of training by job, and the checkpoints made.
+
+    Raises:
+        InputError: before anything is written, if something is wrong with the input.
     """
+    for arm in config.arms:
+        if not learns(arm):
+            raise InputError(f"arm {arm!r} is a rule and learns nothing; evaluate it with evaluate --arm")
     world = read_world(config)
     folder = RunFolder.open(out, config, existing)
     with folder.locked():
         folder.write_json(folder.provenance, provenance(world))
         components = shared_components(config, world, folder, progress)
-        jobs = plan(config, components)
+        jobs = plan(config)
         run_jobs(jobs, components, folder, workers, evaluating=False, progress=progress)
         timings = {"jobs": _job_seconds(folder, jobs)}
         folder.write_json(folder.timings, timings)

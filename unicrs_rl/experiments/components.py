@@ -56,7 +56,7 @@ class Components:
         corpus: Sequence[Dialogue] = ()
         if dialogues and self.config.corpus is not None and arm == "rso":
             corpus = inspired.read(self.config.corpus, Split.TRAIN).dialogues
-        return arms[arm](
+        return arms[arm]()(
             ArmContext(
                 catalogue=self.world.catalogue,
                 embeddings=self.embeddings,

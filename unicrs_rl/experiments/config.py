@@ -18,7 +18,7 @@ from unicrs_rl.judging.judge import judges
 from unicrs_rl.judging.reward import Signal
 from unicrs_rl.language.boundary import language_models
 from unicrs_rl.language.embedded import EmbeddedModel
-from unicrs_rl.policy.arms import arms
+from unicrs_rl.policy.arms import arms, check_settings
 from unicrs_rl.simulators.populations import populations
 
 DEFAULT_ARMS = ("unified", "rso", "max-entropy", "greedy", "random")
@@ -68,7 +68,11 @@ class RunConfig(_Closed):
     @classmethod
     def _split(cls, value: object) -> object:
         """Lists may be written with commas."""
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("arms", "seeds")
     @classmethod
@@ -106,8 +110,10 @@ def resolve(values: Mapping[str, Any], file: Path | None = None) -> RunConfig:
         raise InputError(f"{source}{name.replace('_', '-')}: {problem['msg']}") from None
     for name, registry in _REGISTRIES.items():
         registry[getattr(config, name)]
-    for arm in (*config.arms, *config.arm):
+    for arm in config.arms:
         arms[arm]
+    for arm, own in config.arm.items():
+        check_settings(arm, own)
     return config
 
 

@@ -99,7 +99,9 @@ class Conversations:
         live = rows
         for turn in range(limit):
             self._turn(policy, episodes, live, prior[live], learning, last=turn == limit - 1)
-            live = np.array([row for row in live if not self._ended(policy, episodes[row], learning)], dtype=int)
+            live = np.array(
+                [row for row in live if not self._ended(policy, episodes[row], learning)], dtype=int
+            )
             if not len(live):
                 break
         for row, episode in enumerate(episodes):
@@ -166,7 +168,9 @@ class Conversations:
         groundings = self.components.retriever.ground(states, plans)
         spoken = self.components.actor.speak(states.rows, plans, groundings)
         return [
-            _Move(said.decision, said.utterance, ground.facts, tuple(c for c in (ground.call, said.call) if c))
+            _Move(
+                said.decision, said.utterance, ground.facts, tuple(c for c in (ground.call, said.call) if c)
+            )
             for said, ground in zip(spoken, groundings, strict=True)
         ]
 

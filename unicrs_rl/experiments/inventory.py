@@ -37,8 +37,12 @@ def world_sizes(name: str | None, data: Path | None) -> list[dict[str, Any]]:
             rows.append(_sizes(make_world(each)))
         else:
             about = (worlds[each].__doc__ or "").strip()
-            rows.append({"name": each, "about": about, "sizes": f"worlds --world {each} --data DIR reads them"})
-    rows.append({"name": "PATH", "about": "a folder with items.csv and interactions.csv, or a UNICORN directory"})
+            rows.append(
+                {"name": each, "about": about, "sizes": f"worlds --world {each} --data DIR reads them"}
+            )
+    rows.append(
+        {"name": "PATH", "about": "a folder with items.csv and interactions.csv, or a UNICORN directory"}
+    )
     return rows
 
 

@@ -30,6 +30,7 @@ from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.training import Progress, train
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.world import Split, World
+from unicrs_rl.policy.arms import learns
 from unicrs_rl.policy.base import Learner
 
 _POLL_SECONDS = 0.2
@@ -43,12 +44,11 @@ class Job:
     seed: int
 
 
-def plan(config: RunConfig, components: Components) -> list[Job]:
+def plan(config: RunConfig) -> list[Job]:
     """The jobs of a run; arms that learn nothing run once, with the first seed."""
     jobs = []
     for arm in config.arms:
-        learns = isinstance(components.policy(arm, config.seeds[0]), Learner)
-        jobs += [Job(arm, seed) for seed in (config.seeds if learns else config.seeds[:1])]
+        jobs += [Job(arm, seed) for seed in (config.seeds if learns(arm) else config.seeds[:1])]
     return jobs
 
 

@@ -13,7 +13,16 @@ from typing import Any
 import unicrs_rl
 from unicrs_rl.graphs.world import World
 
-PACKAGES = ("torch", "torch-geometric", "numpy", "scipy", "transformers", "tokenizers", "gymnasium", "pydantic")
+PACKAGES = (
+    "torch",
+    "torch-geometric",
+    "numpy",
+    "scipy",
+    "transformers",
+    "tokenizers",
+    "gymnasium",
+    "pydantic",
+)
 
 
 def versions() -> dict[str, str]:

@@ -66,10 +66,12 @@ class RunFolder:
                 belongs to other settings, is no run folder, or cannot be written.
         """
         folder = cls(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        _check_writable(path)
+        if path.exists() and (not path.is_dir() or any(_visible(path))):
             folder._check_existing(config, existing)
             if existing == "force":
-                _run(path, lambda: shutil.rmtree(path))
+                with folder.locked():
+                    _run(path, lambda: shutil.rmtree(path))
         _run(path, lambda: folder._lay_out(config))
         return folder
 
@@ -138,14 +140,28 @@ class RunFolder:
             new = tomllib.loads(config.toml())
             changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
             if changed:
-                raise InputError(f"{self.path}: was started with another {changed[0]!r}; it cannot be resumed")
+                raise InputError(
+                    f"{self.path}: was started with another {changed[0]!r}; it cannot be resumed"
+                )
 
     def _lay_out(self, config: RunConfig) -> None:
-        for directory in (self.path, self.parts, self.embeddings.parent):
-            directory.mkdir(parents=True, exist_ok=True)
-        if not os.access(self.path, os.W_OK):
-            raise PermissionError(13, "the folder is read-only")
-        write_atomically(self.config_file, config.toml())
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config_file, config.toml())  # first: it makes the folder one to be resumed
+        self.parts.mkdir(exist_ok=True)
+        self.embeddings.parent.mkdir(exist_ok=True)
+
+
+def _visible(path: Path) -> Iterator[Path]:
+    """What is in a folder; a lock or a half-written file of ours does not count."""
+    return (entry for entry in path.iterdir() if not entry.name.startswith("."))
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a folder marked read-only, also for an administrator, who could write there all the same."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    marked = there.is_dir() and not there.stat().st_mode & 0o222
+    if marked or not os.access(there, os.W_OK):
+        raise InputError(f"{path}: cannot be written (read-only)")
 
 
 def _run(path: Path, step: Any) -> None:

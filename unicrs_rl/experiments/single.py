@@ -95,13 +95,17 @@ def _read_run(run: Path, settings: Mapping[str, Any]) -> tuple[RunFolder, RunCon
 
 def _checkpoint_of(folder: RunFolder, arm: str | None, config: RunConfig) -> tuple[str, int]:
     """The arm and seed to load: the first seed of the arm asked for, or of the first arm there is."""
-    there = [match for path in sorted(folder.embeddings.parent.glob("*")) if (match := _CHECKPOINT.fullmatch(path.name))]
+    there = [
+        match
+        for path in sorted(folder.embeddings.parent.glob("*"))
+        if (match := _CHECKPOINT.fullmatch(path.name))
+    ]
     found = {(match["arm"], int(match["seed"])) for match in there}
     for name in (arm,) if arm is not None else config.arms:
         for seed in config.seeds:
             if (name, seed) in found:
                 return name, seed
-    if arm is not None and not isinstance(arm, Learner):
+    if arm is not None:
         return arm, config.seeds[0]
     raise InputError(f"{folder.path}: no checkpoint of any of its arms")
 

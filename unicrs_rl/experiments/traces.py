@@ -25,7 +25,9 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
         "target": session.target,
         "key": session.key,
         "opening": _reply(dialogue.opening),
-        "turns": [_turn(turn, latents) for turn, latents in zip(dialogue.turns, episode.latents[1:], strict=True)],
+        "turns": [
+            _turn(turn, latents) for turn, latents in zip(dialogue.turns, episode.latents[1:], strict=True)
+        ],
         "latents": episode.latents[0],
         "intentions": intentions,
         "outcome": {

@@ -41,7 +41,9 @@ def train(
     """
     config = components.config
     path = folder.checkpoint(arm, seed)
-    sessions = components.world.sessions(Split.TRAIN, max(1, config.train_dialogues), seed)[: config.train_dialogues]
+    sessions = components.world.sessions(Split.TRAIN, max(1, config.train_dialogues), seed)[
+        : config.train_dialogues
+    ]
     done, earlier, finished = _resume(learner, path, components)
     if finished:
         return earlier

@@ -127,9 +127,9 @@ class Belief:
     def _affinity(self, attribute: int) -> NDArray[np.float64]:
         """``v·p`` for every item ``v``: ``[items]``."""
         assert self._embeddings is not None
-        product: NDArray[np.float64] = (self._embeddings.items @ self._embeddings.attributes[attribute]).astype(
-            np.float64
-        )
+        product: NDArray[np.float64] = (
+            self._embeddings.items @ self._embeddings.attributes[attribute]
+        ).astype(np.float64)
         return product
 
     def _reconcile(self, row: int, known: Preferences) -> None:

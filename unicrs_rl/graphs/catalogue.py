@@ -55,9 +55,7 @@ class Catalogue:
         owners: dict[str, int] = {}
         for _, name in pairs:
             owners[name.casefold()] = owners.get(name.casefold(), 0) + 1
-        names = tuple(
-            name if owners[name.casefold()] == 1 else f"{name} ({kind})" for kind, name in pairs
-        )
+        names = tuple(name if owners[name.casefold()] == 1 else f"{name} ({kind})" for kind, name in pairs)
         relations = tuple(sorted({relation for _, relation, _, _ in facts}))
         index = {relation: i for i, relation in enumerate(relations)}
         rows = {(item, index[relation], ids[kind, name]) for item, relation, kind, name in facts}
@@ -67,10 +65,12 @@ class Catalogue:
 
     @property
     def n_items(self) -> int:
+        """How many items there are."""
         return len(self.items)
 
     @property
     def n_attributes(self) -> int:
+        """How many attributes there are."""
         return len(self.attributes)
 
     @cached_property

@@ -34,7 +34,13 @@ class EmbeddingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors of a world's nodes: ``items [items, dim]``, ``attributes [attributes, dim]``, ``likes [dim]``."""
+    """Vectors of a world's nodes.
+
+    Attributes:
+        items: ``[items, dim]``.
+        attributes: ``[attributes, dim]``.
+        likes: of the relation from a seeker to an item, ``[dim]``.
+    """
 
     items: NDArray[np.float32]
     attributes: NDArray[np.float32]
@@ -42,6 +48,7 @@ class Embeddings:
 
     @property
     def dim(self) -> int:
+        """Width of the vectors."""
         return int(self.items.shape[1])
 
     def fold_in(self, histories: Sequence[Sequence[int]]) -> NDArray[np.float32]:

@@ -18,7 +18,9 @@ worlds: Registry[Callable[[Path | None, int], World]] = Registry("world")
 def _movies(data: Path | None, seed: int) -> World:
     """Embedded films with generated seekers; needs no data."""
     if data is not None:
-        raise InputError("world 'movies' is embedded and takes no --data; a folder of yours goes to --world PATH")
+        raise InputError(
+            "world 'movies' is embedded and takes no --data; a folder of yours goes to --world PATH"
+        )
     return movies.read(seed)
 
 

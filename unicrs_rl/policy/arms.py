@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from unicrs_rl.policy.base import ArmContext, Policy
+from pydantic import ValidationError
+
+from unicrs_rl.errors import InputError
+from unicrs_rl.policy.base import Learner, Policy
 from unicrs_rl.policy.rules import Greedy, MaxEntropy, Random
 from unicrs_rl.registry import Registry
 
-arms: Registry[Callable[[ArmContext], Policy]] = Registry("arm")
-"""Makers of policies by arm name."""
+arms: Registry[Callable[[], type[Policy]]] = Registry("arm")
+"""Policy classes by arm name, behind a call because some take seconds to import."""
 
-arms.register("random")(Random)
-arms.register("greedy")(Greedy)
-arms.register("max-entropy")(MaxEntropy)
+arms.register("random")(lambda: Random)
+arms.register("greedy")(lambda: Greedy)
+arms.register("max-entropy")(lambda: MaxEntropy)
 
 
 @arms.register("unified")
-def _unified(context: ArmContext) -> Policy:
+def _unified() -> type[Policy]:
     from unicrs_rl.policy.unified import Unified
 
-    return Unified(context)
+    return Unified
 
 
 @arms.register("rso")
-def _rso(context: ArmContext) -> Policy:
-    from unicrs_rl.policy.rso import Rso  # late: transformers takes seconds to import
+def _rso() -> type[Policy]:
+    from unicrs_rl.policy.rso import Rso  # late: imports transformers
 
-    return Rso(context)
+    return Rso
+
+
+def learns(arm: str) -> bool:
+    """Whether an arm has to be trained.
+
+    Raises:
+        InputError: if there is no such arm.
+    """
+    return issubclass(arms[arm](), Learner)
+
+
+def check_settings(arm: str, settings: Mapping[str, Any]) -> None:
+    """Settings of an arm, checked before anything is run.
+
+    Raises:
+        InputError: naming the arm and the setting at fault.
+    """
+    try:
+        arms[arm]().Config.model_validate(settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(("arm", arm, *map(str, problem["loc"])))
+        raise InputError(f"{name}: {problem['msg']}") from None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from unicrs_rl.dialogue import Dialogue, Plan
 from unicrs_rl.graphs.belief import States
@@ -17,8 +18,51 @@ from unicrs_rl.graphs.embeddings import Embeddings
 Tensors = dict[str, torch.Tensor]
 
 
+@dataclass(frozen=True)
+class ArmContext:
+    """What an arm may build on.
+
+    Attributes:
+        catalogue: of the world.
+        embeddings: pretrained nodes.
+        seed: of training.
+        limit: T, turns allowed.
+        slate: items in a list.
+        dialogues: training conversations it will lead.
+        corpus: human dialogues with strategy labels to warm up on; may be empty.
+        options: the arm's own settings.
+        progress: told of long steps as (what, done, total).
+    """
+
+    catalogue: Catalogue
+    embeddings: Embeddings
+    seed: int
+    limit: int = 15
+    slate: int = 10
+    dialogues: int = 0
+    corpus: tuple[Dialogue, ...] = ()
+    options: Mapping[str, Any] | None = None
+    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
+
+
+class NoSettings(BaseModel):
+    """For policies without hyper-parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class Policy(ABC):
-    """Decides a batch of conversations at once."""
+    """Decides a batch of conversations at once.
+
+    Args:
+        context: of the arm.
+    """
+
+    Config: ClassVar[type[BaseModel]] = NoSettings
+    """The hyper-parameters a user may set under ``[arm.NAME]``."""
+
+    def __init__(self, context: ArmContext) -> None:
+        self.context = context
 
     @abstractmethod
     def decide(self, states: States) -> list[Plan]:
@@ -59,33 +103,6 @@ class Learner(Policy):
     @abstractmethod
     def load(self, tensors: Tensors, header: Mapping[str, Any]) -> None:
         """Take up a :meth:`state`."""
-
-
-@dataclass(frozen=True)
-class ArmContext:
-    """What an arm may build on.
-
-    Attributes:
-        catalogue: of the world.
-        embeddings: pretrained nodes.
-        seed: of training.
-        limit: T, turns allowed.
-        slate: items in a list.
-        dialogues: training conversations it will lead.
-        corpus: human dialogues with strategy labels to warm up on; may be empty.
-        options: the arm's own settings.
-        progress: told of long steps as (what, done, total).
-    """
-
-    catalogue: Catalogue
-    embeddings: Embeddings
-    seed: int
-    limit: int = 15
-    slate: int = 10
-    dialogues: int = 0
-    corpus: tuple[Dialogue, ...] = ()
-    options: Mapping[str, Any] | None = None
-    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
 
 
 def under(prefix: str, tensors: Tensors) -> Tensors:

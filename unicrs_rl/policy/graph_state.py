@@ -75,26 +75,32 @@ class Layout:
 
     @property
     def wanted(self) -> slice:
+        """Slots of wanted attributes."""
         return slice(1, 1 + WANTED)
 
     @property
     def unwanted(self) -> slice:
+        """Slots of unwanted attributes."""
         return slice(self.wanted.stop, self.wanted.stop + UNWANTED)
 
     @property
     def declined(self) -> slice:
+        """Slots of declined items."""
         return slice(self.unwanted.stop, self.unwanted.stop + DECLINED)
 
     @property
     def items(self) -> slice:
+        """Slots of candidate items."""
         return slice(self.declined.stop, self.declined.stop + self.k)
 
     @property
     def attributes(self) -> slice:
+        """Slots of candidate attributes."""
         return slice(self.items.stop, self.items.stop + self.k)
 
     @property
     def size(self) -> int:
+        """How many slots there are."""
         return int(self.attributes.stop)
 
     @property
@@ -110,7 +116,9 @@ class Layout:
     def roles(self) -> NDArray[np.int64]:
         """Index into :data:`ROLES` of each slot: ``[n]``."""
         role = np.zeros(self.size, dtype=np.int64)
-        for index, part in enumerate((self.wanted, self.unwanted, self.declined, self.items, self.attributes)):
+        for index, part in enumerate(
+            (self.wanted, self.unwanted, self.declined, self.items, self.attributes)
+        ):
             role[part] = index + 1
         return role
 
@@ -170,7 +178,9 @@ def _features(states: States, k: int) -> NDArray[np.float64]:
     features[:, :k, 1] = np.cumsum(weights, axis=1)
     features[:, k : 2 * k, 0] = states.masses[:, :k]
     features[:, k : 2 * k, 1] = states.entropies[:, :k]
-    features[:, k : 2 * k, 2] = np.log1p(states.catalogue.degrees[np.maximum(states.attributes[:, :k], 0)]) / 5
+    features[:, k : 2 * k, 2] = (
+        np.log1p(states.catalogue.degrees[np.maximum(states.attributes[:, :k], 0)]) / 5
+    )
     features[:, : 2 * k, 3] = np.tile(np.arange(k) / k, 2)
     return features
 

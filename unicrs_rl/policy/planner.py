@@ -20,7 +20,7 @@ from unicrs_rl.dialogue import STRATEGIES, Dialogue, State, Strategy
 from unicrs_rl.errors import InputError
 
 SMALL = "small"
-_SPECIAL = ["[PAD]", "[UNK]"]
+_PADDING, _UNKNOWN = "[PAD]", "[UNK]"
 
 
 def state_text(utterances: Sequence[tuple[str, str]], strategies: Sequence[Strategy]) -> str:
@@ -52,14 +52,14 @@ def corpus_samples(dialogues: Iterable[Dialogue]) -> list[tuple[str, int]]:
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on the texts; deterministic."""
-    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=max(vocabulary, len(alphabet) + len(_SPECIAL)),
-        special_tokens=_SPECIAL,
+        vocab_size=max(vocabulary, len(alphabet) + 2),
+        special_tokens=[_PADDING, _UNKNOWN],
         initial_alphabet=alphabet,
         show_progress=False,
     )
@@ -69,7 +69,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """A trained tokenizer with the interface of the pretrained ones."""
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=_PADDING, unk_token=_UNKNOWN)
 
 
 class Planner(nn.Module):

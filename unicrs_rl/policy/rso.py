@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 from torch import nn
+from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Plan
@@ -74,7 +75,10 @@ class RsoConfig(BaseModel):
     vocabulary: int = Field(1500, ge=300, description="of the small encoder's tokenizer")
     max_tokens: int = Field(96, ge=8, description="longer texts lose their beginning")
     warm_up_share: float = Field(
-        0.2, ge=0, lt=1, description="share of the training conversations spent on the prior, without a corpus"
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of the training conversations spent on the prior, without a corpus",
     )
     warm_up_epochs: int = Field(2, ge=1, description="passes over the supervised samples")
     warm_up_learning_rate: float = Field(1e-3, gt=0, description="of AdamW, supervised")
@@ -102,10 +106,11 @@ class Rso(Learner):
         context: of the arm; ``options`` are fields of :class:`RsoConfig`.
     """
 
+    Config = RsoConfig
     rewarded_by_judge = True
 
     def __init__(self, context: ArmContext) -> None:
-        self.context = context
+        super().__init__(context)
         self.config = RsoConfig.model_validate(context.options or {})
         self.rng = np.random.default_rng(draws.key("rso exploration", context.seed))
         self.warm_up_dialogues = 0 if context.corpus else round(self.config.warm_up_share * context.dialogues)
@@ -134,6 +139,7 @@ class Rso(Learner):
             chances = torch.round(logits.softmax(1), decimals=9).numpy()
         return [self._plan(row) for row in chances]
 
+    @override
     def act(self, states: States) -> list[Plan]:
         self._begin()
         texts = [text_of(state) for state in states.rows]
@@ -147,6 +153,7 @@ class Rso(Learner):
             plans.append(self._plan(row, episode.strategies[-1]))
         return plans
 
+    @override
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
         for key, reward, ended in zip(keys, rewards, over, strict=True):
             self._episodes[key].rewards.append(reward)
@@ -154,6 +161,7 @@ class Rso(Learner):
                 self._finished.append(self._episodes.pop(key))
                 self.played += 1
 
+    @override
     def learn(self) -> dict[str, float]:
         episodes, self._finished = self._finished, []
         if self.planner is None:
@@ -164,6 +172,7 @@ class Rso(Learner):
             return {"warm_up_loss": self._warm_up(samples)}
         return self._reinforce(episodes) if episodes else {}
 
+    @override
     def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
         header: dict[str, Any] = {
             "played": self.played,
@@ -181,6 +190,7 @@ class Rso(Learner):
             header["tokenizer"] = self.planner.tokenizer.backend_tokenizer.to_str()
         return tensors, header
 
+    @override
     def load(self, tensors: Tensors, header: Mapping[str, Any]) -> None:
         self.played = header["played"]
         self.samples = [(text, strategy) for text, strategy in header["samples"]]
@@ -238,7 +248,9 @@ class Rso(Learner):
                 losses = []
                 for batch in torch.randperm(len(samples)).split(config.batch_size):
                     done += len(batch)
-                    self.context.progress(f"warm up rso seed {self.context.seed}", done, len(samples) * config.warm_up_epochs)
+                    self.context.progress(
+                        f"warm up rso seed {self.context.seed}", done, len(samples) * config.warm_up_epochs
+                    )
                     chosen = [samples[i] for i in batch.tolist()]
                     loss = nn.functional.cross_entropy(
                         self.planner([text for text, _ in chosen]), torch.tensor([s for _, s in chosen])
@@ -286,7 +298,9 @@ class Rso(Learner):
         """A strategy, and nothing else decided."""
         index = int(chances.argmax()) if strategy is None else strategy
         best = np.argsort(-chances, kind="stable")[:3]
-        return Plan(STRATEGIES[index], scores={STRATEGIES[i].value: round(float(chances[i]), 4) for i in best})
+        return Plan(
+            STRATEGIES[index], scores={STRATEGIES[i].value: round(float(chances[i]), 4) for i in best}
+        )
 
 
 def discounted(rewards: Sequence[float], discount: float) -> NDArray[np.float64]:

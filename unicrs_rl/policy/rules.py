@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from typing_extensions import override
+
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Act, Plan, State, Strategy
 from unicrs_rl.graphs.belief import States
-from unicrs_rl.policy.base import ArmContext, Policy
+from unicrs_rl.policy.base import Policy
 
 CONFIDENT_ABOVE = 0.3
 """Recommend when the posterior mass of the list exceeds this."""
@@ -43,15 +45,9 @@ def ask(states: States, row: int, strategy: Strategy) -> Plan:
 
 
 class Rule(Policy, ABC):
-    """A policy that needs no learning.
+    """A policy that needs no learning."""
 
-    Args:
-        context: of the arm.
-    """
-
-    def __init__(self, context: ArmContext) -> None:
-        self.context = context
-
+    @override
     def decide(self, states: States) -> list[Plan]:
         return [self.decide_one(states, row) for row in range(len(states))]
 
@@ -63,6 +59,7 @@ class Rule(Policy, ABC):
 class Random(Rule):
     """Any act, any listed question, any candidate items, any strategy, all equally likely."""
 
+    @override
     def decide_one(self, states: States, row: int) -> Plan:
         state = states.rows[row]
         key = draws.key("random arm", self.context.seed, state.key)
@@ -88,6 +85,7 @@ class Random(Rule):
 class Greedy(Rule):
     """Always recommends the posterior's best items."""
 
+    @override
     def decide_one(self, states: States, row: int) -> Plan:
         strategy = polite(states.rows[row])
         if states.items[row, 0] < 0:
@@ -98,6 +96,7 @@ class Greedy(Rule):
 class MaxEntropy(Rule):
     """Asks the question of highest weighted entropy until the list is likely to hit, then recommends."""
 
+    @override
     def decide_one(self, states: States, row: int) -> Plan:
         strategy = polite(states.rows[row])
         listed, open_ = states.items[row, 0] >= 0, states.attributes[row, 0] >= 0

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
+from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Act, Plan
@@ -41,9 +42,17 @@ from unicrs_rl.policy.base import (
     optimizer_tensors,
     under,
 )
-from unicrs_rl.policy.graph_state import HISTORY, N_CONTEXT, N_FEATURES, ROLES, GraphBatch, Layout, build, join
+from unicrs_rl.policy.graph_state import (
+    HISTORY,
+    N_CONTEXT,
+    N_FEATURES,
+    ROLES,
+    GraphBatch,
+    Layout,
+    build,
+    join,
+)
 from unicrs_rl.policy.replay import Replay
-from unicrs_rl.policy.rules import CONFIDENT_ABOVE
 
 
 class UnifiedConfig(BaseModel):
@@ -67,11 +76,15 @@ class UnifiedConfig(BaseModel):
     tau: float = Field(0.01, gt=0, le=1, description="share by which the target network follows, per step")
     explore_from: float = Field(1.0, ge=0, le=1, description="epsilon of the first turn")
     explore_to: float = Field(0.05, ge=0, le=1, description="epsilon from the last decay step on")
-    explore_share: float = Field(0.5, gt=0, le=1, description="share of the conversations over which epsilon decays")
+    explore_share: float = Field(
+        0.5, gt=0, le=1, description="share of the conversations over which epsilon decays"
+    )
     guided: float = Field(
         0.85, ge=0, le=1, description="share of exploring turns that follow the max-entropy rule"
     )
-    guide_from: float = Field(0.1, gt=0, le=1, description="lowest threshold of that rule, drawn log-uniformly per conversation")
+    guide_from: float = Field(
+        0.1, gt=0, le=1, description="lowest threshold of that rule, drawn log-uniformly per conversation"
+    )
     guide_to: float = Field(0.6, gt=0, le=1, description="highest threshold of that rule")
     margin: float = Field(0.05, ge=0, description="by which a guided candidate should lead the others (DQfD)")
     margin_weight: float = Field(0.1, ge=0, description="weight of that in the loss")
@@ -146,7 +159,7 @@ class QNetwork(nn.Module):
         return encoded.new_zeros(*there.shape, encoded.shape[1]).masked_scatter(there[:, :, None], encoded)
 
     def _edges(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Edges between slots of the block-diagonal graph, both directions: ``[2, edges]`` and ``[edges]``."""
+        """Edges between slots of the block-diagonal graph, both ways: ``[2, edges]`` and ``[edges]``."""
         size = self.layout.size
         b, row, column = batch.links.nonzero(as_tuple=True)
         pairs = [torch.stack([b * size + self.item_slots[row], b * size + self.attribute_slots[column]])]
@@ -192,8 +205,10 @@ class Unified(Learner):
         context: of the arm; ``options`` are fields of :class:`UnifiedConfig`.
     """
 
+    Config = UnifiedConfig
+
     def __init__(self, context: ArmContext) -> None:
-        self.context = context
+        super().__init__(context)
         self.config = UnifiedConfig.model_validate(context.options or {})
         self.layout = Layout(self.config.k, context.catalogue.n_items)
         with torch.random.fork_rng(devices=[]):
@@ -228,6 +243,7 @@ class Unified(Learner):
             for row in range(len(states))
         ]
 
+    @override
     def act(self, states: States) -> list[Plan]:
         graphs = build(states, self.layout)
         with torch.inference_mode():
@@ -241,6 +257,7 @@ class Unified(Learner):
         self.turns += len(states)
         return plans
 
+    @override
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
         for key, reward, ended in zip(keys, rewards, over, strict=True):
             self._paths[key][-1].reward = reward
@@ -248,6 +265,7 @@ class Unified(Learner):
                 self._store(self._paths.pop(key))
                 self.played += 1
 
+    @override
     def learn(self) -> dict[str, float]:
         due = int(self.turns * self.config.steps_per_turn) - self.steps
         if self.turns < self.config.warm_up_turns:
@@ -258,6 +276,7 @@ class Unified(Learner):
         self._judge = None
         return {"loss": float(np.mean(losses)) if losses else 0.0, "epsilon": self._epsilon()}
 
+    @override
     def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
         tensors = named("network.", self.network.state_dict()) | named("target.", self.target.state_dict())
         if resumable:
@@ -274,6 +293,7 @@ class Unified(Learner):
         }
         return tensors, header
 
+    @override
     def load(self, tensors: Tensors, header: Mapping[str, Any]) -> None:
         self.network.load_state_dict(under("network.", tensors))
         self.target.load_state_dict(under("target.", tensors))
@@ -314,7 +334,9 @@ class Unified(Learner):
         """The action as a plan, with the best value of each act for the trace."""
         k = self.config.k
         acts = {"recommend": values[:k], "ask": values[k : 2 * k], "chat": values[2 * k :]}
-        scores = {f"q_{name}": round(float(part.max()), 4) for name, part in acts.items() if part.max() > -1e3}
+        scores = {
+            f"q_{name}": round(float(part.max()), 4) for name, part in acts.items() if part.max() > -1e3
+        }
         how = STRATEGIES[strategy]
         if candidate < k:
             head = int(states.items[row, candidate])

@@ -22,6 +22,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from unicrs_rl.dialogue import STRATEGIES, Act, Strategy
 from unicrs_rl.graphs.belief import Belief, Reject, Scoring, attribute_mass, binary_entropy, top_items
@@ -69,9 +70,9 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
     mass of the list that would be shown), ``entropy`` (largest weighted entropy of an open question, bits).
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one keyword per switch
         self,
         world: World | str = "movies",
         num_envs: int = 1,
@@ -98,7 +99,9 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         n_attributes = self.world.catalogue.n_attributes
         codes = FIRST_QUESTION + n_attributes
         self.single_action_space = (
-            gym.spaces.MultiDiscrete([codes, len(STRATEGIES)]) if self.seekers.strategic else gym.spaces.Discrete(codes)
+            gym.spaces.MultiDiscrete([codes, len(STRATEGIES)])
+            if self.seekers.strategic
+            else gym.spaces.Discrete(codes)
         )
         unit = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
         self.single_observation_space = gym.spaces.Dict(
@@ -300,25 +303,30 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         parts = [chat, some, open_]
         if self.seekers.strategic:
             parts.append(np.ones((self.num_envs, len(STRATEGIES)), dtype=bool))
-        return {"action_mask": np.concatenate(parts, axis=1), "_action_mask": np.ones(self.num_envs, dtype=bool)}
+        return {
+            "action_mask": np.concatenate(parts, axis=1),
+            "_action_mask": np.ones(self.num_envs, dtype=bool),
+        }
 
 
 class ConversationEnv(gym.Env[dict[str, Any], Any]):
     """One conversation as a plain Gymnasium environment; takes the arguments of the vector one."""
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": []}
 
     def __init__(self, world: World | str = "movies", **options: Any) -> None:
         self.batch = ConversationVectorEnv(world, 1, **options)
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         super().reset(seed=seed)
         return self._single(*self.batch.reset(seed=seed, options=options))
 
+    @override
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         observation, rewards, over, late, info = self.batch.step(np.asarray(action)[None])
         one, details = self._single(observation, info)

@@ -29,6 +29,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import ELICITATION, STRATEGIES, Act
@@ -59,11 +60,11 @@ class Coefficients:
     """assumed: an unfitting item is taken once in 400"""
     accept_fit: float = 8.0
     """assumed: the target is taken with 0.88 by an average seeker"""
-    accept_rapport: float = 0.30
+    accept_rapport: float = 0.35
     """INSPIRED: log-odds per standard deviation that give a correlation of about 0.15"""
-    accept_trust: float = 0.35
+    accept_trust: float = 0.60
     """INSPIRED: about 0.18"""
-    accept_pressure: float = 0.30
+    accept_pressure: float = 0.33
     """INSPIRED: about -0.14"""
     rapport_of_sociability: float = 0.3
     """assumed"""
@@ -131,7 +132,7 @@ class LatentSeekers(Seekers):
 
     strategic = True
 
-    def __init__(self, world: World, coefficients: Coefficients = Coefficients()) -> None:  # noqa: B008
+    def __init__(self, world: World, coefficients: Coefficients = Coefficients()) -> None:
         super().__init__(world)
         self.coefficients = coefficients
         self._content = world.catalogue.content
@@ -142,6 +143,7 @@ class LatentSeekers(Seekers):
         self._disclosed = np.zeros(0, dtype=np.int64)
         self._fit = np.zeros((0, world.catalogue.n_items), dtype=np.float32)
 
+    @override
     def start(self, rows: NDArray[np.int64]) -> None:
         super().start(rows)
         batch = len(self.sessions)
@@ -172,10 +174,13 @@ class LatentSeekers(Seekers):
     def opening(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Something specific from a clear seeker, something common from an unclear one."""
         draw, targets = self._draw(rows, "opening"), self.targets[rows]
-        specific = self._draw(rows, "clear opening") < self.coefficients.open_specific * self._chance(rows, "clarity")
+        specific = self._draw(rows, "clear opening") < self.coefficients.open_specific * self._chance(
+            rows, "clarity"
+        )
         anything = random_attributes(self.world, targets, draw)
         return np.where(specific, anything, common_attributes(self.world, targets, draw))
 
+    @override
     def respond(self, rows: NDArray[np.int64], actions: Actions) -> Replies:
         self._feel_strategy(rows, actions)
         answers = self._answers(rows, actions)
@@ -188,13 +193,15 @@ class LatentSeekers(Seekers):
         self.turns[rows] += 1
         return Replies(answers, volunteered, place, left, manner)
 
+    @override
     def latents(self, row: int) -> dict[str, float]:
         names = (*TRAITS, *MOODS)
         values = (*self.traits[row], *self.moods[row])
         return {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}
 
+    @override
     def intentions(self, row: int, item: int, facts_told: int) -> Intentions:
-        """By title: part of the fit. After the dialogue: what facts taught, and persuasion. Informed: all of it."""
+        """By title: part of the fit; after the dialogue: what facts taught, and persuasion; informed: all."""
         c = self.coefficients
         _, rapport, trust, _, pressure = self.moods[row]
         fit = float(self._fit[row, item])
@@ -241,7 +248,9 @@ class LatentSeekers(Seekers):
         draw = self._draw(rows, "answer")[:, None]
         vague = draw < c.open_if_unclear * (1 - self._chance(rows, "clarity"))[:, None]
         easy = draw < c.open_if_open * self._chance(rows, "openness")[:, None]
-        answer = np.where(wish, np.where(vague, Answer.OPEN, Answer.YES), np.where(easy, Answer.OPEN, Answer.NO))
+        answer = np.where(
+            wish, np.where(vague, Answer.OPEN, Answer.YES), np.where(easy, Answer.OPEN, Answer.NO)
+        )
         return np.where(asked, answer, Answer.NONE).astype(np.int64)
 
     def _choose(self, rows: NDArray[np.int64], actions: Actions) -> NDArray[np.int64]:
@@ -312,7 +321,9 @@ class LatentSeekers(Seekers):
         manner[(draw < 0.25 * unclear) & (answers == Answer.YES).any(axis=1)] = Manner.HEDGING
         aside = (draw > 0.92) & (self._draw(rows, "aside") < sociable)
         manner[aside] = Manner.ASIDE
-        impatient = (self._draw(rows, "impatience") < tired * np.minimum(self.turns[rows] / 6, 1.0)) & ~accepted
+        impatient = (
+            self._draw(rows, "impatience") < tired * np.minimum(self.turns[rows] / 6, 1.0)
+        ) & ~accepted
         manner[impatient] = Manner.IMPATIENT
         return manner
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from unicrs_rl.dialogue import Act
 from unicrs_rl.simulators.seekers import (
     NOTHING,
     Actions,
     Answer,
+    Intentions,
     Replies,
     Seekers,
     has_attributes,
@@ -28,10 +30,12 @@ class McrSeekers(Seekers):
 
     strategic = False
 
+    @override
     def opening(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         draw = uniform(self.keys[rows], self.turns[rows], "opening")
         return random_attributes(self.world, self.targets[rows], draw)
 
+    @override
     def respond(self, rows: NDArray[np.int64], actions: Actions) -> Replies:
         targets = self.targets[rows]
         asked = (actions.act == Act.ASK)[:, None] & (actions.attributes != NOTHING)
@@ -48,3 +52,11 @@ class McrSeekers(Seekers):
             left=np.zeros(n, dtype=bool),
             manner=np.full(n, Manner.PLAIN, dtype=np.int64),
         )
+
+    @override
+    def latents(self, row: int) -> dict[str, float]:
+        return {}
+
+    @override
+    def intentions(self, row: int, item: int, facts_told: int) -> Intentions | None:
+        return None

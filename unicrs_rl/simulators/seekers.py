@@ -97,7 +97,13 @@ class Replies:
 
 @dataclass(frozen=True, slots=True)
 class Intentions:
-    """Watching intention for the recommended item, 1 to 5: by title alone, after the dialogue, knowing all."""
+    """Watching intention for the recommended item, 1 to 5.
+
+    Attributes:
+        before: by title alone.
+        after: after the dialogue.
+        informed: knowing all facts.
+    """
 
     before: float
     after: float
@@ -149,13 +155,13 @@ class Seekers(ABC):
     def respond(self, rows: NDArray[np.int64], actions: Actions) -> Replies:
         """Answer the actions in the conversations ``rows`` (``[n]``) and move them one turn on."""
 
+    @abstractmethod
     def latents(self, row: int) -> dict[str, float]:
         """Hidden variables of a conversation now, for the trace; no policy may see them."""
-        return {}
 
+    @abstractmethod
     def intentions(self, row: int, item: int, facts_told: int) -> Intentions | None:
         """Watching intention for an item, where this kind of seeker has one."""
-        return None
 
     def first_words(self, rows: NDArray[np.int64], volunteered: NDArray[np.int64]) -> list[Reply]:
         """The opening at the text surface."""
@@ -208,7 +214,9 @@ def random_attributes(world: World, items: NDArray[np.int64], draw: NDArray[np.f
     """One random attribute of each item: ``[n]``, from draws in [0, 1)."""
     table = world.catalogue.item_attributes
     start, stop = table.indptr[items], table.indptr[items + 1]
-    attribute: NDArray[np.int64] = table.indices[start + (draw * (stop - start)).astype(np.int64)].astype(np.int64)
+    attribute: NDArray[np.int64] = table.indices[start + (draw * (stop - start)).astype(np.int64)].astype(
+        np.int64
+    )
     return attribute
 
 

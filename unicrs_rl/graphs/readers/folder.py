@@ -173,9 +173,8 @@ def _read_items(path: Path, settings: WorldFile) -> tuple[Catalogue, dict[str, i
     bare = set(range(len(ids))) - {fact[0] for fact in facts}
     if bare:
         item = min(bare)
-        raise InputError(
-            f"{path}, row {item + 2}: item {ids[item]!r} has no attributes in {', '.join(columns) or 'any column'}"
-        )
+        searched = ", ".join(columns) or "any column"
+        raise InputError(f"{path}, row {item + 2}: item {ids[item]!r} has no attributes in {searched}")
     details = {
         column: tuple(cell or "unknown" for cell in _optional(table, path, column))
         for column in section.details
@@ -206,7 +205,9 @@ def _read_seekers(path: Path, section: InteractionsSection, ids: dict[str, int])
         raise InputError(f"{path}: no interactions")
     for row, item in enumerate(items, start=2):
         if item not in ids:
-            raise InputError(f"{path}, row {row}, column {section.item!r}: item {item!r} is not in the items table")
+            raise InputError(
+                f"{path}, row {row}, column {section.item!r}: item {item!r} is not in the items table"
+            )
     if section.rating in table.columns:
         ratings = _ratings(path, section.rating, _column(table, path, section.rating))
     else:
