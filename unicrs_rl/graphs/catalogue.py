@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from unicrs_rl.dialogue import Fact
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names made distinct by a counter: the second "Emma" becomes "Emma #2"."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name.casefold()] += 1
+        count = seen[name.casefold()]
+        result.append(name if count == 1 else f"{name} #{count}")
+    return result
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unicrs_rl.errors import InputError
-from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.graphs.catalogue import Catalogue, distinct
 from unicrs_rl.graphs.readers.files import first_problem, folder, read_bytes
 from unicrs_rl.graphs.world import Seeker, World, split_by_seeker
 
@@ -153,8 +153,7 @@ def _read_items(path: Path, settings: WorldFile) -> tuple[Catalogue, dict[str, i
     table = _read_table(path)
     ids = _column(table, path, section.id)
     names = _column(table, path, section.name)
-    for column, cells in ((section.id, ids), (section.name, names)):
-        _check_unique(path, column, cells)
+    _check_unique(path, section.id, ids)
     if not ids:
         raise InputError(f"{path}: no items")
     columns = section.attributes or [
@@ -163,6 +162,9 @@ def _read_items(path: Path, settings: WorldFile) -> tuple[Catalogue, dict[str, i
         if name not in {section.id, section.name, *section.details}
         and table.schema[name] in (pl.String, pl.Categorical)
     ]
+    for column in columns:
+        if column in {"item", "user"}:  # these are other nodes of the graph
+            raise InputError(f"{path}: an attribute column cannot be called {column!r}; rename it")
     facts = [
         (item, column, column, value)
         for column in columns
@@ -179,7 +181,7 @@ def _read_items(path: Path, settings: WorldFile) -> tuple[Catalogue, dict[str, i
         column: tuple(cell or "unknown" for cell in _optional(table, path, column))
         for column in section.details
     }
-    catalogue = Catalogue.build(settings.world.noun, names, facts, details)
+    catalogue = Catalogue.build(settings.world.noun, distinct(names), facts, details)
     return catalogue, {name: index for index, name in enumerate(ids)}
 
 

@@ -10,7 +10,7 @@ release's form (``initiatorQuestions``). They are split by seeker, see
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from unicrs_rl.dialogue import Act, Decision, Dialogue, Reply, Strategy, Turn
 from unicrs_rl.errors import InputError
-from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.graphs.catalogue import Catalogue, distinct
 from unicrs_rl.graphs.readers.files import folder, read_json, read_json_lines
 from unicrs_rl.graphs.world import Seeker, World, split_by_seeker
 
@@ -93,20 +93,10 @@ def _read_knowledge_graph(root: Path) -> tuple[Catalogue, dict[str, int], int]:
                 )
             name = names[tail]
             facts.append((item, relations[relation], types.get(name, "entity"), " ".join(name.split())))
-    titles = _unique([" ".join(names[entity].split()) for entity in kept])
+    titles = distinct([" ".join(names[entity].split()) for entity in kept])
     years = tuple(match[1] if (match := _YEAR.search(title)) else "unknown" for title in titles)
     catalogue = Catalogue.build("movie", titles, facts, {"year": years})
     return catalogue, {names[entity]: item for item, entity in enumerate(kept)}, len(movies) - len(kept)
-
-
-def _unique(titles: list[str]) -> list[str]:
-    """Titles made unique by a counter, where two movies share one."""
-    seen: Counter[str] = Counter()
-    result = []
-    for title in titles:
-        seen[title] += 1
-        result.append(title if seen[title] == 1 else f"{title} #{seen[title]}")
-    return result
 
 
 def _movie_ids(root: Path, item_of_entity: dict[str, int]) -> dict[str, int]:
