@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
 from unicrs_rl.errors import InputError
 
@@ -25,10 +25,8 @@ def write_atomically(path: Path, data: str | bytes) -> None:
 def save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
     """Write a checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     owned = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-    save_file(owned, temporary, metadata={"header": json.dumps(header)})
-    os.replace(temporary, path)
+    write_atomically(path, serialise(owned, metadata={"header": json.dumps(header)}))
 
 
 def load(path: Path, world: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

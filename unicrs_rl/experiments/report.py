@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.run_folder import RunFolder
-from unicrs_rl.experiments.verdict import detected
+from unicrs_rl.experiments.verdict import detected, p_text
 from unicrs_rl.judging.metrics import METRICS
 
 FOREST_METRICS = ("sr@5", "sr@10", "sr@15", "hdcg", "recall@1", "recall@5", "rec_sr", "conv_sr", "dist2")
@@ -51,6 +51,8 @@ def write_report(folder: RunFolder) -> None:
         config=folder.config_file.read_text("utf-8"),
         figures={name: figure.to_json() for name, figure in figures.items()},
         plotly=get_plotlyjs(),
+        tables=_difference_tables(found),
+        p_text=p_text,
         pairs=_most_different(found, traces),
     )
     write_atomically(folder.report, page)
@@ -63,8 +65,8 @@ def _figure(title: str, x: str, y: str) -> go.Figure:
             "title": {"text": title, "font": {"size": 15}},
             "xaxis": {"title": {"text": x}, "automargin": True},
             "yaxis": {"title": {"text": y}, "automargin": True},
-            "margin": {"l": 10, "r": 10, "t": 50, "b": 10},
-            "legend": {"orientation": "h", "y": -0.25},
+            "margin": {"l": 10, "r": 10, "t": 50, "b": 80},
+            "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "colorway": _COLOURS,
@@ -96,6 +98,7 @@ def _forest(found: Mapping[str, Any]) -> go.Figure:
             y=[titles[row["metric"]] for row in mine],
             name=other,
             mode="markers",
+            marker_color=_COLOURS[list(found["arms"]).index(other) % len(_COLOURS)],
             error_x={
                 "array": [row["ci95"][1] - row["difference"] for row in mine],
                 "arrayminus": [row["difference"] - row["ci95"][0] for row in mine],
@@ -105,6 +108,16 @@ def _forest(found: Mapping[str, Any]) -> go.Figure:
     figure.add_vline(x=0, line_width=1, line_dash="dot")
     figure.update_layout(scattermode="group")
     return figure
+
+
+def _difference_tables(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A table for each arm of its differences from the later ones: rows of metrics, columns of arms."""
+    tables = []
+    arms = list(found["arms"])
+    for place, arm in enumerate(arms[:-1]):
+        cells = {(row["metric"], row["b"]): row for row in found["comparisons"] if row["a"] == arm}
+        tables.append({"arm": arm, "others": arms[place + 1 :], "cells": cells})
+    return tables
 
 
 def _strategies(found: Mapping[str, Any], traces: Iterable[Mapping[str, Any]]) -> go.Figure:

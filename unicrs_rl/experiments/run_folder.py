@@ -101,8 +101,8 @@ class RunFolder:
             raise InputError(f"{self.path}: another run is writing to this folder") from None
 
     def write_json(self, path: Path, value: Any) -> None:
-        """Write JSON with sorted keys, whole or not at all."""
-        write_atomically(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        """Write JSON, keys in their order (arms as they were asked for), whole or not at all."""
+        write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
     def read_traces(self) -> Iterator[dict[str, Any]]:
         """The dialogues of a finished run.

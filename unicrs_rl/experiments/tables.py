@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from unicrs_rl.experiments.verdict import detected
+from unicrs_rl.experiments.verdict import detected, p_text
 from unicrs_rl.judging.metrics import METRICS
 
 _COSTS = (
@@ -28,7 +28,8 @@ def print_results(found: Mapping[str, Any], console: Console) -> None:
         others = [row for row in found["comparisons"] if row["a"] == reference]
         if others:
             console.print(_differences(reference, others))
-    console.print(f"\n[bold]{found['verdict']}[/bold]\n{found['rests_on']}", highlight=False)
+    for line in (f"\n[bold]{found['verdict']}[/bold]", found["rests_on"]):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _arms(found: Mapping[str, Any]) -> Table:
@@ -53,6 +54,7 @@ def _differences(reference: str, rows: list[Mapping[str, Any]]) -> Table:
     """Differences of one arm from each other arm; those detected are marked."""
     others = list(dict.fromkeys(row["b"] for row in rows))
     table = Table(title=f"{reference} minus ... (95% interval, p)", title_justify="left")
+    table.caption = "* interval clear of zero and p below 0.05, not corrected for the number of comparisons"
     table.add_column("metric")
     for other in others:
         table.add_column(other, justify="right")
@@ -69,7 +71,7 @@ def _difference(row: Mapping[str, Any] | None) -> str:
         return "–"
     low, high = row["ci95"]
     mark = "*" if detected(row) else " "
-    return f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}] p={row['p']:.3f}{mark}".replace("[", "\\[")
+    return f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}] {p_text(row['p'])}{mark}".replace("[", "\\[")
 
 
 def _number(value: float | None, digits: int = 3) -> str:

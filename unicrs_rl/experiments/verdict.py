@@ -52,6 +52,11 @@ def detected(comparison: Mapping[str, Any]) -> bool:
     return bool((low > 0 or high < 0) and comparison["p"] < LEVEL)
 
 
+def p_text(p: float) -> str:
+    """A p-value as it is printed; a permutation test never shows it to be zero."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def rests_on(config: RunConfig, world: str) -> str:
     """What the verdict rests on, so that nobody reads more into it."""
     model = "the embedded templates as language model" if config.llm == "embedded" else f"{config.llm}"
@@ -68,9 +73,9 @@ def _numbers(
     name: str, a: Mapping[str, float | None], b: Mapping[str, float | None], row: Mapping[str, Any]
 ) -> str:
     low, high = row["ci95"]
-    p = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
     digits = 2 if name == SECONDARY else 3
     return (
         f"{a[name]:.{digits}f} against {b[name]:.{digits}f}, difference "
-        f"{row['difference']:+.{digits}f}, 95% interval {low:+.{digits}f} to {high:+.{digits}f}, {p}"
+        f"{row['difference']:+.{digits}f}, 95% interval {low:+.{digits}f} to {high:+.{digits}f}, "
+        f"{p_text(row['p'])}"
     )

@@ -1,0 +1,272 @@
+"""The command line: help for newcomers, JSON for machines, one clear line for wrong use."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unicrs_rl.cli import main
+
+VERBS = ("compare", "train", "evaluate", "report", "worlds", "doctor")
+TINY = ("--train-dialogues", "16", "--seeds", "0", "--workers", "1")
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    try:
+        code = main(list(arguments))
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line of a command that must fail with 2."""
+    code, _, err = call(capsys, *arguments)
+    lines = [line for line in err.splitlines() if line.strip() and "━" not in line]
+    assert code == 2, err
+    assert len(lines) == 1, err
+    assert lines[0].startswith("unicrs-rl: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    code, out, _ = call(capsys, verb, "--help")
+    assert code == 0
+    assert "--json" in out
+    assert "None" not in out
+
+
+def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (("--help",), ()):
+        code, out, _ = call(capsys, *arguments)
+        assert code == 0
+        assert all(verb in out for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("compar",), "did you mean compare"),
+        (("compare", "--dialoges", "3"), "did you mean --dialogues"),
+        (("compare", "--dialogues", "x"), "--dialogues"),
+        (("compare", "--dialogues", "0"), "dialogues"),
+        (("compare", "--dialogues", "-3"), "dialogues"),
+        (("compare", "--train-dialogues", "-1"), "train-dialogues"),
+        (("compare", "--world", "movie"), "did you mean movies"),
+        (("compare", "--arms", "unifed,rso"), "did you mean unified"),
+        (("compare", "--arms", "unified,unified"), "twice"),
+        (("compare", "--arms", ""), "arms"),
+        (("compare", "--seeds", "a"), "seeds"),
+        (("compare", "--user", "latnt"), "did you mean latent"),
+        (("compare", "--llm", "embeded"), "did you mean embedded"),
+        (("compare", "--reject", "maybe"), "reject"),
+        (("compare", "--world", "redial"), "--data"),
+        (("compare", "--world", "redial", "--data", "/no/such/place"), "/no/such/place"),
+        (("compare", "--world", "/no/such/place"), "/no/such/place"),
+        (("compare", "--world", "movies", "--data", "."), "embedded"),
+        (("compare", "--config", "/no/such/file.toml"), "/no/such/file.toml"),
+        (("compare", "--resume", "--force"), "exclude"),
+        (("compare", "--workers", "0"), "workers"),
+        (("train", "--arm", "rsoo"), "did you mean rso"),
+        (("evaluate",), "run folder"),
+        (("evaluate", "/no/such/run"), "/no/such/run"),
+        (("evaluate", "--arm", "unified"), "learns"),
+        (("evaluate", "--arm", "greedy", "--dialogues", "0"), "dialogues"),
+        (("evaluate", "--arm", "greedy", "--split", "tset"), "split"),
+        (("report", "/no/such/run"), "/no/such/run"),
+        (("worlds", "--world", "redail"), "did you mean redial"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in complaint(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("dialoges = 3", "did you mean dialogues"),
+        ("dialogues = 'many'", "dialogues"),
+        ("dialogues = ", "TOML"),
+        ("[reward]\nsignal = 'both'", "signal"),
+        ("[embeddings]\ndimension = 3", "dimension"),
+        ("[arm.unifed]\nk = 3", "did you mean unified"),
+        ("[arm.unified]\nkk = 3", "kk"),
+        ("[arm.rso]\nwidth = 7", "width"),
+    ],
+)
+def test_a_wrong_config_file_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str, says: str
+) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text(content)
+    out = tmp_path / "run"
+    assert says in complaint(capsys, "compare", "--config", str(config), "--out", str(out))
+    assert not out.exists()
+
+
+def test_command_line_wins_over_the_config_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text('arms = ["greedy", "random"]\ndialogues = 30\n[embeddings]\nepochs = 1\n')
+    out = tmp_path / "run"
+    code, text, _ = call(
+        capsys, "compare", "--config", str(config), "--dialogues", "4", "--out", str(out), "--json", *TINY
+    )
+    assert code == 0
+    found = json.loads(text)
+    assert found["protocol"]["dialogues"] == 4
+    assert list(found["arms"]) == ["greedy", "random"]
+
+
+def test_compare_prints_table_verdict_and_what_it_rests_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    code, text, _ = call(
+        capsys, "compare", "--arms", "unified,rso,greedy", "--dialogues", "6", "--out", str(out), *TINY
+    )
+    assert code == 0
+    for word in (
+        "SR@15",
+        "AT",
+        "hDCG",
+        "Recall@5",
+        "Rec-SR",
+        "Conv-SR",
+        "WI",
+        "PRS",
+        "Cred",
+        "Dist-2",
+        "Judge",
+    ):
+        assert word in text
+    for word in ("LM calls", "tokens", "seconds to train", "95% interval", "Rests on", "report.html"):
+        assert word in text
+
+
+def test_json_output_holds_the_training_seconds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code, text, err = call(
+        capsys, "compare", "--arms", "unified,greedy", "--dialogues", "4", "--out", str(out), "--json", *TINY
+    )
+    assert code == 0
+    assert err == ""
+    printed, stored = json.loads(text), json.loads((out / "results.json").read_text())
+    assert printed["arms"]["unified"]["cost"]["train_seconds"] > 0
+    assert stored["arms"]["unified"]["cost"]["train_seconds"] is None
+    assert json.loads((out / "timings.json").read_text())["jobs"]["unified-seed0"]["train_seconds"] > 0
+
+
+def test_train_then_evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    code, text, _ = call(capsys, "train", "--arm", "rso", "--out", str(run), "--json", *TINY)
+    assert code == 0
+    assert json.loads(text)["checkpoints"] == ["checkpoints/rso-seed0.safetensors"]
+    code, text, _ = call(capsys, "evaluate", str(run), "--dialogues", "5", "--json")
+    found = json.loads(text)
+    assert (code, found["arm"], found["dialogues"]) == (0, "rso", 5)
+    for name in ("sr@5", "sr@10", "sr@15", "at", "hdcg", "turns_per_second", "ci95"):
+        assert name in found
+
+
+def test_evaluation_of_a_checkpoint_on_another_world_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bistros: Path
+) -> None:
+    run = tmp_path / "run"
+    assert call(capsys, "train", "--arm", "unified", "--out", str(run), *TINY)[0] == 0
+    assert "another world" in complaint(capsys, "evaluate", str(run), "--world", str(bistros))
+
+
+def test_a_broken_checkpoint_is_one_clear_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert call(capsys, "train", "--arm", "unified", "--out", str(run), *TINY)[0] == 0
+    checkpoint = run / "checkpoints" / "unified-seed0.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    assert "unified-seed0.safetensors" in complaint(capsys, "evaluate", str(run), "--dialogues", "2")
+
+
+def test_rules_are_evaluated_without_training(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = call(
+        capsys, "evaluate", "--arm", "max-entropy", "--user", "mcr", "--dialogues", "20", "--json"
+    )
+    assert code == 0
+    assert json.loads(text)["sr@15"] > 0.5
+
+
+def test_training_a_rule_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert "rule" in complaint(capsys, "train", "--arm", "greedy", "--out", str(out))
+    assert not out.exists()
+
+
+def test_a_catalogue_of_ones_own_is_compared(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bistros: Path
+) -> None:
+    out = tmp_path / "run"
+    code, text, _ = call(
+        capsys, "compare", "--world", str(bistros), "--dialogues", "6", "--out", str(out), "--json", *TINY
+    )
+    assert code == 0
+    assert json.loads(text)["world"] == "bistros"
+
+
+def test_a_read_only_place_is_one_clear_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    place = tmp_path / "sealed"
+    place.mkdir()
+    place.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "read-only" in complaint(capsys, "compare", "--out", str(place / "run"))
+    assert "read-only" in complaint(capsys, "compare", "--out", str(place))
+    assert not list(place.iterdir())
+
+
+def test_a_file_in_the_way_is_one_clear_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert str(tmp_path / "file") in complaint(capsys, "compare", "--out", str(tmp_path / "file" / "run"))
+    assert str(tmp_path / "file") in complaint(capsys, "compare", "--out", str(tmp_path / "file"))
+
+
+def test_worlds_lists_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = call(capsys, "worlds", "--json")
+    rows = {row["name"]: row for row in json.loads(text)["worlds"]}
+    assert code == 0
+    assert rows["movies"]["items"] >= 400
+    assert {"movies", "redial", "lastfm", "PATH"} <= set(rows)
+
+
+def test_worlds_reads_real_data(capsys: pytest.CaptureFixture[str], shared: Path) -> None:
+    code, text, _ = call(
+        capsys, "worlds", "--world", "lastfm", "--data", str(shared / "data" / "lastfm"), "--json"
+    )
+    (row,) = json.loads(text)["worlds"]
+    assert code == 0
+    assert (row["items"], row["attributes"], row["seekers"]) == (7432, {"tag": 33}, 1801)
+
+
+def test_doctor_finds_versions_extras_and_data(capsys: pytest.CaptureFixture[str], bistros: Path) -> None:
+    code, text, _ = call(capsys, "doctor", "--data", str(bistros.parent), "--json")
+    found = json.loads(text)
+    assert code == 0
+    assert found["versions"]["torch"]
+    assert set(found["extras"]) == {"dgl", "ray", "app", "docs", "dev"}
+    assert "catalogue" in found["data"][str(bistros)]
+
+
+def test_the_command_is_installed() -> None:
+    command = Path(sys.executable).with_name("unicrs-rl")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("unicrs-rl 0.")

@@ -1,0 +1,233 @@
+"""The decomposed arm: the planner's network, its warm-up and its policy gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unicrs_rl import draws
+from unicrs_rl.dialogue import STRATEGIES, Act, Decision, Dialogue, Reply, Strategy, Turn
+from unicrs_rl.errors import InputError
+from unicrs_rl.experiments.components import Components
+from unicrs_rl.graphs.belief import States
+from unicrs_rl.graphs.readers import inspired
+from unicrs_rl.graphs.world import Split
+from unicrs_rl.policy.base import ArmContext
+from unicrs_rl.policy.planner import corpus_samples, pretrained_planner, small_planner, state_text
+from unicrs_rl.policy.rso import Baseline, Rso, _prior_table, discounted
+
+TEXTS = [
+    "seeker: hello, a comedy please",
+    "recommender: do you like crime?\nseeker: no",
+    "turn 3, used: none",
+] * 4
+
+
+def context_of(components: Components, **changes: object) -> ArmContext:
+    base = ArmContext(components.world.catalogue, components.embeddings, seed=0, dialogues=0)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def states_of(components: Components, count: int, seed: int = 0) -> States:
+    sessions = components.world.sessions(Split.TRAIN, count, seed)
+    from unicrs_rl.dialogue import Preferences, State
+
+    rows = [
+        State(draws.key(seed, s.index), s.history, Preferences(), (("seeker", f"hello {s.index}"),), (), 15)
+        for s in sessions
+    ]
+    return components.beliefs.states(rows, components.prior.log_scores([row.history for row in rows]))
+
+
+def test_returns_are_discounted() -> None:
+    np.testing.assert_allclose(discounted([1.0, 0.0, 2.0], 0.5), [1.5, 1.0, 2.0])
+
+
+def test_padding_has_no_influence_on_the_logits() -> None:
+    planner = small_planner(TEXTS, 400, 32, 1, 64).double().eval()
+    short, long = "seeker: hello", "seeker: " + "a long story about many films " * 5
+    with torch.inference_mode():
+        alone, padded = planner([short]), planner([short, long])
+    torch.testing.assert_close(alone[0], padded[0], rtol=0, atol=1e-12)
+
+
+def test_long_texts_lose_their_beginning_not_their_end() -> None:
+    planner = small_planner(TEXTS, 400, 32, 1, 16).eval()
+    tail = " seeker: no crime please. turn 3, used: none" * 3
+    with torch.inference_mode():
+        same = planner(["hello" * 5 + tail]), planner(["a comedy" * 9 + tail])
+    torch.testing.assert_close(*same)
+
+
+def test_tokenizer_loses_no_characters() -> None:
+    planner = small_planner(TEXTS, 400, 32, 1, 64)
+    text = "seeker: naïve 東京 — ok?"
+    ids = planner.tokenizer(text)["input_ids"]
+    assert planner.tokenizer.decode(ids).strip() == text.lower()
+
+
+def test_state_text_ends_with_turn_and_strategies() -> None:
+    text = state_text([("seeker", "hi")], [Strategy.CREDIBILITY, Strategy.SIMILARITY])
+    assert text.splitlines()[-1] == "turn 3, used: Credibility, Similarity"
+
+
+def labelled(count: int) -> tuple[Dialogue, ...]:
+    """Dialogues in which the strategy follows from the seeker's last word."""
+    cues = {"thanks": Strategy.ACKNOWLEDGMENT, "help": Strategy.OFFER_HELP, "crime": Strategy.OPINION_INQUIRY}
+    made = []
+    for index in range(count):
+        word, strategy = list(cues.items())[index % 3]
+        dialogue = Dialogue(str(index), Reply(f"well {index % 7} {word}"))
+        dialogue.turns.append(Turn(Decision(Act.CHAT, strategy), "okay", Reply("")))
+        made.append(dialogue)
+    return tuple(made)
+
+
+def test_corpus_samples_show_only_what_came_before() -> None:
+    dialogue = labelled(1)[0]
+    dialogue.turns.append(Turn(Decision(Act.CHAT, Strategy.SIMILARITY), "secret", Reply("bye")))
+    (first, label), (second, _) = corpus_samples([dialogue])
+    assert label == Strategy.ACKNOWLEDGMENT.position
+    assert "okay" not in first
+    assert "okay" in second
+    assert "secret" not in second
+
+
+def test_supervised_warm_up_learns_the_labels(components: Components) -> None:
+    options = {"warm_up_epochs": 12, "width": 32, "vocabulary": 400}
+    learner = Rso(context_of(components, corpus=labelled(120), options=options))
+    learner.decide(states_of(components, 1))
+    assert learner.planner is not None
+    samples = corpus_samples(labelled(30))
+    with torch.inference_mode():
+        guessed = learner.planner.eval()([text for text, _ in samples]).argmax(1)
+    assert np.mean(guessed.numpy() == [label for _, label in samples]) >= 0.95
+
+
+def play_bandit(learner: Rso, components: Components, rounds: int) -> dict[str, float]:
+    """Similarity earns 1, any other strategy nothing; conversations have one turn."""
+    curves: dict[str, float] = {}
+    for step in range(rounds):
+        states = states_of(components, 16, seed=step)
+        plans = learner.act(states)
+        earned = [float(plan.strategy is Strategy.SIMILARITY) for plan in plans]
+        learner.observe([row.key for row in states.rows], earned, [True] * 16)
+        curves = learner.learn()
+    return curves
+
+
+@pytest.mark.parametrize("baseline", list(Baseline))
+def test_policy_gradient_solves_a_bandit(components: Components, baseline: Baseline) -> None:
+    options = {"learning_rate": 3e-3, "entropy": 0.001, "width": 32, "baseline": baseline.value}
+    learner = Rso(context_of(components, options=options))
+    play_bandit(learner, components, 60)
+    plans = learner.decide(states_of(components, 20, seed=777))
+    assert np.mean([plan.strategy is Strategy.SIMILARITY for plan in plans]) >= 0.95
+
+
+def test_entropy_bonus_keeps_the_policy_broader(components: Components) -> None:
+    entropies = []
+    for bonus in (0.0, 0.5):
+        options = {"learning_rate": 3e-3, "entropy": bonus, "width": 32}
+        learner = Rso(context_of(components, options=options))
+        entropies.append(play_bandit(learner, components, 30)["entropy"])
+    assert entropies[1] > entropies[0] + 0.1
+
+
+def test_loss_is_the_papers(components: Components) -> None:
+    """loss = -sum log pi R - beta (1/T) sum H, averaged over the batch's conversations."""
+    learner = Rso(context_of(components, options={"baseline": "none", "entropy": 0.3, "width": 32}))
+    states = states_of(components, 2)
+    for rewards, over in (([1.0, 0.5], [False, True]), ([2.0], [True])):
+        live = replace(states, rows=states.rows[: len(rewards)])
+        learner.act(live)
+        learner.observe([row.key for row in live.rows], rewards, over)
+    episodes = list(learner._finished)
+    assert learner.planner is not None
+    with torch.inference_mode():
+        expected = 0.0
+        for episode in episodes:
+            log_p = learner.planner.eval()(episode.texts).log_softmax(1)
+            taken = log_p[torch.arange(len(episode.texts)), torch.tensor(episode.strategies)]
+            entropy = -(log_p.exp() * log_p).sum(1).mean()
+            returns = torch.from_numpy(discounted(episode.rewards, 0.99))
+            expected += float(-(taken * returns).sum() - 0.3 * entropy)
+    assert learner.learn()["loss"] == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_without_a_corpus_the_warm_up_imitates_the_prior(components: Components) -> None:
+    options = {"warm_up_share": 0.5, "width": 32, "warm_up_epochs": 4}
+    learner = Rso(context_of(components, dialogues=960, options=options))
+    for step in range(30):
+        states = states_of(components, 16, seed=step)
+        learner.act(states)
+        learner.observe([row.key for row in states.rows], [0.0] * 16, [True] * 16)
+        learner.learn()
+    assert learner.planner is not None
+    with torch.inference_mode():
+        chances = (
+            learner.planner.eval()(["seeker: hello 1\nturn 1, used: none"]).softmax(1)[0].double().numpy()
+        )
+    assert np.abs(chances - _prior_table()[0]).sum() / 2 < 0.15  # total variation; a uniform guess has 0.37
+
+
+def test_prior_is_a_distribution_in_every_quarter() -> None:
+    np.testing.assert_allclose(_prior_table().sum(axis=1), 1.0, atol=0.01)
+
+
+def test_prior_is_what_humans_did(shared: Path) -> None:
+    corpus = inspired.read(shared / "data" / "inspired", Split.TRAIN)
+    counts = np.zeros((4, len(STRATEGIES)))
+    for dialogue in corpus.dialogues:
+        for place, turn in enumerate(dialogue.turns):
+            quarter = min(3, 4 * place // len(dialogue.turns))
+            counts[quarter, turn.decision.strategy.position] += 1
+    np.testing.assert_allclose(_prior_table(), counts / counts.sum(axis=1, keepdims=True), atol=0.001)
+
+
+def test_decisions_are_greedy_repeatable_and_without_dropout(components: Components) -> None:
+    learner = Rso(context_of(components))
+    states = states_of(components, 12)
+    assert learner.decide(states) == learner.decide(states)
+
+
+def test_the_planner_decides_nothing_but_the_strategy(components: Components) -> None:
+    for plan in Rso(context_of(components)).decide(states_of(components, 5)):
+        assert (plan.act, plan.items, plan.attributes) == (None, None, None)
+
+
+def test_resuming_from_a_checkpoint_changes_nothing(components: Components) -> None:
+    options = {"width": 32}
+    through, first = (Rso(context_of(components, options=options)) for _ in range(2))
+    for learner in (through, first):
+        play_bandit(learner, components, 3)
+    resumed = Rso(first.context)
+    resumed.load(*first.state())
+    for learner in (through, resumed):
+        play_bandit(learner, components, 3)
+    assert through.planner is not None
+    assert resumed.planner is not None
+    for a, b in zip(through.planner.parameters(), resumed.planner.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_encoder_folder_of_ones_own_is_used(components: Components, tmp_path: Path) -> None:
+    small = small_planner(TEXTS, 400, 32, 1, 64)
+    small.encoder.save_pretrained(tmp_path)
+    small.tokenizer.save_pretrained(tmp_path)
+    learner = Rso(context_of(components, options={"encoder": str(tmp_path)}))
+    learner.decide(states_of(components, 1))
+    assert learner.planner is not None
+    loaded = dict(learner.planner.encoder.named_parameters())
+    for name, parameter in small.encoder.named_parameters():
+        assert torch.equal(parameter, loaded[name])
+
+
+def test_a_missing_encoder_is_one_clear_line() -> None:
+    with pytest.raises(InputError, match="no-such-folder") as caught:
+        pretrained_planner("no-such-folder/at-all", 64)
+    assert "\n" not in str(caught.value)
