@@ -214,6 +214,32 @@ def test_training_a_rule_is_refused(capsys: pytest.CaptureFixture[str], tmp_path
     assert not out.exists()
 
 
+def test_a_missing_corpus_is_found_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for verb in ("compare", "train"):
+        out = tmp_path / verb
+        assert "nowhere" in complaint(capsys, verb, "--corpus", "nowhere", "--out", str(out))
+        assert not out.exists()
+
+
+def test_a_run_without_evaluation_has_no_report(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert call(capsys, "train", "--arm", "unified", "--out", str(run), *TINY)[0] == 0
+    assert "not finished" in complaint(capsys, "report", str(run))
+
+
+def test_a_config_file_changes_an_evaluation(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run, config = tmp_path / "run", tmp_path / "settings.toml"
+    assert call(capsys, "train", "--arm", "unified", "--out", str(run), *TINY)[0] == 0
+    config.write_text("limit = 3\n")
+    code, text, _ = call(capsys, "evaluate", str(run), "--config", str(config), "--dialogues", "5", "--json")
+    assert code == 0
+    assert json.loads(text)["at"] <= 3
+    config.write_text("[arm.unified]\ndim = 64\n")
+    assert "other settings" in complaint(capsys, "evaluate", str(run), "--config", str(config))
+
+
 def test_a_catalogue_of_ones_own_is_compared(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, bistros: Path
 ) -> None:

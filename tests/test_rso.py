@@ -129,6 +129,19 @@ def test_policy_gradient_solves_a_bandit(components: Components, baseline: Basel
     assert np.mean([plan.strategy is Strategy.SIMILARITY for plan in plans]) >= 0.95
 
 
+def test_batch_baseline_removes_what_all_conversations_earn_alike(components: Components) -> None:
+    losses = {}
+    for baseline in Baseline:
+        options = {"width": 32, "entropy": 0.0, "baseline": baseline.value}
+        learner = Rso(context_of(components, options=options))
+        states = states_of(components, 8)
+        learner.act(states)
+        learner.observe([row.key for row in states.rows], [1.0] * 8, [True] * 8)
+        losses[baseline] = learner.learn()["loss"]
+    assert losses[Baseline.BATCH] == 0.0
+    assert losses[Baseline.NONE] > 1.0
+
+
 def test_entropy_bonus_keeps_the_policy_broader(components: Components) -> None:
     entropies = []
     for bonus in (0.0, 0.5):

@@ -140,7 +140,15 @@ def line(arm: str, seed: int, index: int, success: bool) -> dict[str, object]:
     call = {"tokens_in": 8, "tokens_out": 2, "failure": ""}
     turn = {"utterance": "hello there you", "calls": [call, call]}
     outcome = {"success": success, "turn": 2}
-    return {"arm": arm, "seed": seed, "index": index, "metrics": metrics, "turns": [turn], "outcome": outcome}
+    return {
+        "arm": arm,
+        "seed": seed,
+        "index": index,
+        "metrics": metrics,
+        "turns": [turn],
+        "outcome": outcome,
+        "intentions": (1.0, 3.0, 2.0) if index == 0 else None,
+    }
 
 
 def made() -> dict[str, object]:
@@ -163,6 +171,12 @@ def test_results_count_what_a_mean_rests_on() -> None:
     assert arm["counts"]["prs"] == 0
     assert arm["metrics"]["prs"] is None
     assert arm["counts"]["sr@15"] == 4
+    assert arm["persuasion"] == {
+        "measured": 0,
+        "nothing_to_persuade": 0,
+        "over_persuaded": 2,
+        "nothing_recommended": 6,
+    }
 
 
 def test_results_report_costs_per_dialogue() -> None:

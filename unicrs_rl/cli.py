@@ -209,6 +209,8 @@ def _one_line(text: str) -> str:
         if line.startswith("Argument helptext"):
             said = said[:position]
             break
+    if len(said) > 1 and said[0].startswith("Missing from"):
+        said = [f"{said[1].split()[0]} is missing"]
     sentence = " ".join(said) or "wrong use"
     unreadable = _UNREADABLE.match(sentence)
     if unreadable:
@@ -301,8 +303,10 @@ def _evaluate(verb: Evaluate) -> None:
     if verb.json:
         print(json.dumps(found))
         return
+    intervals = found.pop("ci95")
     for name, value in found.items():
-        print(f"{name:>22}  {value if not isinstance(value, float) else f'{value:.4f}'}")
+        spread = "  [{:.4f}, {:.4f}]".format(*intervals[name]) if intervals.get(name) else ""
+        print(f"{name:>22}  {value if not isinstance(value, float) else f'{value:.4f}'}{spread}")
 
 
 def _report(verb: Report) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
-from unicrs_rl.experiments.components import Components, read_world
+from unicrs_rl.experiments.components import Components, read_corpus, read_world
 from unicrs_rl.experiments.config import OnExisting, RunConfig
 from unicrs_rl.experiments.evaluation import BATCH
 from unicrs_rl.experiments.jobs import Job, plan, run_jobs, shared_components
@@ -51,6 +51,7 @@ def compare(
         InputError: before anything is written, if something is wrong with the input.
     """
     world = read_world(config)  # before the folder is touched, so that bad input leaves nothing behind
+    read_corpus(config)
     folder = RunFolder.open(out, config, existing)
     with folder.locked():
         if folder.results.is_file() and folder.traces.is_file():
@@ -79,6 +80,7 @@ def train_arm(
         if not learns(arm):
             raise InputError(f"arm {arm!r} is a rule and learns nothing; evaluate it with evaluate --arm")
     world = read_world(config)
+    read_corpus(config)
     folder = RunFolder.open(out, config, existing)
     with folder.locked():
         folder.write_json(folder.provenance, provenance(world))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from unicrs_rl.dialogue import Dialogue
@@ -53,9 +53,7 @@ class Components:
         Args:
             dialogues: training conversations it is going to lead.
         """
-        corpus: Sequence[Dialogue] = ()
-        if dialogues and self.config.corpus is not None and arm == "rso":
-            corpus = inspired.read(self.config.corpus, Split.TRAIN).dialogues
+        corpus = read_corpus(self.config) if dialogues and arm == "rso" else ()
         return arms[arm]()(
             ArmContext(
                 catalogue=self.world.catalogue,
@@ -64,7 +62,7 @@ class Components:
                 limit=self.config.limit,
                 slate=self.config.slate,
                 dialogues=dialogues,
-                corpus=tuple(corpus),
+                corpus=corpus,
                 options=self.config.arm.get(arm),
                 progress=progress,
             )
@@ -82,6 +80,15 @@ def read_world(config: RunConfig) -> World:
         if not world.targets[split]:
             raise InputError(f"world {world.name!r} has no {split} conversations: the split is empty")
     return world
+
+
+def read_corpus(config: RunConfig) -> tuple[Dialogue, ...]:
+    """The human dialogues of a configuration, if it names any.
+
+    Raises:
+        InputError: if they cannot be read.
+    """
+    return () if config.corpus is None else inspired.read(config.corpus, Split.TRAIN).dialogues
 
 
 def build(

@@ -96,7 +96,7 @@ def resolve(values: Mapping[str, Any], file: Path | None = None) -> RunConfig:
     Raises:
         InputError: naming the setting (and the file) at fault.
     """
-    settings = _read(file) if file else {}
+    settings = read_settings(file) if file else {}
     where = f"{file}: " if file else ""
     for name in settings:
         if name not in RunConfig.model_fields:
@@ -105,7 +105,7 @@ def resolve(values: Mapping[str, Any], file: Path | None = None) -> RunConfig:
         config = RunConfig.model_validate({**settings, **values})
     except ValidationError as error:
         problem = error.errors()[0]
-        name = ".".join(str(part) for part in problem["loc"])
+        name = ".".join(part for part in problem["loc"] if isinstance(part, str))
         source = where if str(problem["loc"][0]) not in values else ""
         raise InputError(f"{source}{name.replace('_', '-')}: {problem['msg']}") from None
     for name, registry in _REGISTRIES.items():
@@ -117,7 +117,12 @@ def resolve(values: Mapping[str, Any], file: Path | None = None) -> RunConfig:
     return config
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a TOML file sets, unchecked.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -225,7 +225,8 @@ class Conversations:
         dialogue.outcome = outcome_of(dialogue)
         lists = [turn for turn in dialogue.turns if turn.decision.items]
         if lists:
-            item = dialogue.outcome.item or lists[-1].decision.items[0]
+            accepted = dialogue.outcome.item
+            item = lists[-1].decision.items[0] if accepted is None else accepted
             told = {fact for turn in lists for fact in turn.facts if fact.item == item}
             episode.intentions = self.seekers.intentions(row, item, len(told))
 

@@ -35,8 +35,8 @@ def write_report(folder: RunFolder) -> None:
     Raises:
         InputError: if the run is not finished.
     """
-    found = folder.read_json(folder.results)
     traces = list(folder.read_traces())
+    found = folder.read_json(folder.results)
     figures = {
         "success": _success(found),
         "forest": _forest(found),

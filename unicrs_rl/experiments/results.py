@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.experiments.statistics import interval_of_mean, paired
 from unicrs_rl.experiments.verdict import rests_on, verdict
-from unicrs_rl.judging.metrics import METRICS, distinct
+from unicrs_rl.judging.metrics import METRICS, Persuasion, distinct, persuasion_case
 
 SCHEMA_VERSION = 1
 _DECIMALS = 6
@@ -123,6 +123,10 @@ def _arm(
             for name, found in intervals.items()
         },
         "counts": {name: int((~np.isnan(column)).sum()) for name, column in values.items()},
+        "persuasion": {
+            case.value: sum(persuasion_case(line["intentions"]) is case for line in lines)
+            for case in Persuasion
+        },
         "by_seed": {
             str(seed): _means(_values({seed: rows}, len(rows))) for seed, rows in sorted(by_seed.items())
         },

@@ -12,7 +12,7 @@ import numpy as np
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.components import Components, read_world
-from unicrs_rl.experiments.config import RunConfig, resolve
+from unicrs_rl.experiments.config import RunConfig, read_settings, resolve
 from unicrs_rl.experiments.evaluation import BATCH, evaluate
 from unicrs_rl.experiments.jobs import shared_components
 from unicrs_rl.experiments.run_folder import RunFolder
@@ -55,7 +55,10 @@ def evaluate_arm(
         raise InputError("--batch-size: at least 1 is needed")
     if run is None and arm is None:
         raise InputError("evaluate needs a run folder, or --arm with a rule")
-    folder, config = (None, resolve(settings, config_file)) if run is None else _read_run(run, settings)
+    if run is None:
+        folder, config = None, resolve(settings, config_file)
+    else:
+        folder, config = _read_run(run, settings, config_file)
     world = read_world(config)
     seed = config.seeds[0]
     if folder is not None:
@@ -85,10 +88,12 @@ def evaluate_arm(
     }
 
 
-def _read_run(run: Path, settings: Mapping[str, Any]) -> tuple[RunFolder, RunConfig]:
+def _read_run(run: Path, settings: Mapping[str, Any], file: Path | None) -> tuple[RunFolder, RunConfig]:
+    """A run and its configuration, under a file's settings, under those given explicitly."""
     folder, config = RunFolder.read(run)
-    merged = {**config.model_dump(mode="json", exclude_none=True), **settings}
-    if "world" in settings and "data" not in settings:
+    given = {**(read_settings(file) if file else {}), **settings}
+    merged = {**config.model_dump(mode="json", exclude_none=True), **given}
+    if "world" in given and "data" not in given:
         merged.pop("data", None)
     return folder, resolve(merged)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unicrs_rl.experiments.verdict import detected, p_text
-from unicrs_rl.judging.metrics import METRICS
+from unicrs_rl.judging.metrics import METRICS, Persuasion
 
 _COSTS = (
     ("lm_calls_per_dialogue", "LM calls / dialogue"),
@@ -43,11 +43,20 @@ def _arms(found: Mapping[str, Any]) -> Table:
         partial = counts != {found["protocol"]["dialogues"]}
         notes = [f" ({arm['counts'][metric.name]})" if partial else "" for arm in found["arms"].values()]
         table.add_row(metric.title, *(cell + note for cell, note in zip(cells, notes, strict=True)))
+    for case in (Persuasion.OVER_PERSUADED, Persuasion.NOTHING_TO_PERSUADE):
+        table.add_row(
+            f"  {case.value.replace('_', ' ')}", *(_share(arm, case) for arm in found["arms"].values())
+        )
     table.add_section()
     for name, title in _COSTS:
         table.add_row(title, *(_number(arm["cost"].get(name), 1) for arm in found["arms"].values()))
     table.caption = "In brackets: dialogues a mean rests on, where some have no value."
     return table
+
+
+def _share(arm: Mapping[str, Any], case: Persuasion) -> str:
+    """Share of an arm's dialogues of a case that PRS leaves out."""
+    return f"{arm['persuasion'][case] / sum(arm['persuasion'].values()):.1%}"
 
 
 def _differences(reference: str, rows: list[Mapping[str, Any]]) -> Table:

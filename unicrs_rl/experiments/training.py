@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.conversation import Conversations, Episode
@@ -70,10 +71,14 @@ def restore(learner: Learner, path: Path, components: Components) -> None:
     """Load a finished checkpoint into a learner.
 
     Raises:
-        InputError: if it is broken or belongs to another world.
+        InputError: if it is broken, belongs to another world, or does not fit the settings.
     """
     tensors, header = checkpoint.load(path, components.world.fingerprint)
-    learner.load(tensors, header["learner"])
+    try:
+        learner.load(tensors, header["learner"])
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: was trained with other settings ({reason})") from None
 
 
 def _learn_from(

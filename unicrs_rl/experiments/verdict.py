@@ -35,15 +35,18 @@ def verdict(
             undecided.append(f"{METRIC_BY_NAME[name].title} ({_numbers(name, means[a], means[b], row)})")
             continue
         a_wins = (row["difference"] > 0) == METRIC_BY_NAME[name].higher_is_better
-        winner, loser = (a, b) if a_wins else (b, a)
         title = METRIC_BY_NAME[name].title
-        parts.append(f"{winner} {_WINS[name]} {loser} ({title}: {_numbers(name, means[a], means[b], row)})")
+        if a_wins:
+            parts.append(f"{a} {_WINS[name]} {b} ({title}: {_numbers(name, means[a], means[b], row)})")
+        else:
+            numbers = _numbers(name, means[b], means[a], _turned(row))
+            parts.append(f"{b} {_WINS[name]} {a} ({title}: {numbers})")
     if undecided:
         parts.append(f"no difference detected between {a} and {b} in {' or '.join(undecided)}")
     if not parts:
         return f"Too few dialogues to compare {a} and {b}: no difference detected."
-    sentence = "; ".join(parts)
-    return f"{sentence[0].upper()}{sentence[1:]}."
+    sentence = f"{'; '.join(parts)}."
+    return sentence if parts[0].startswith((a, b)) else f"{sentence[0].upper()}{sentence[1:]}"
 
 
 def detected(comparison: Mapping[str, Any]) -> bool:
@@ -67,6 +70,12 @@ def rests_on(config: RunConfig, world: str) -> str:
         f"{seeds} for each learning arm, {model} and the {config.judge} judge; "
         "intervals are over dialogues and do not cover other training seeds."
     )
+
+
+def _turned(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison seen from the other arm."""
+    low, high = row["ci95"]
+    return {"difference": -row["difference"], "ci95": [-high, -low], "p": row["p"]}
 
 
 def _numbers(

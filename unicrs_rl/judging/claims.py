@@ -23,6 +23,7 @@ _RELATION_WORDS = {
     "genre": re.compile(r"\bgenre\b|\bcounts as\b", re.I),
     "tag": re.compile(r"\bthemes?\b|\bhas to do with\b", re.I),
 }
+_SUBJECT = re.compile(r"\s*(?:(?:is|was|are|also|both|who|has|the|a)\s+)*")
 _OTHER_RELATION = re.compile(r"^(?:its|for) ([\w ]+?)(?::| it has)\b", re.I)
 
 
@@ -72,17 +73,28 @@ class ClaimChecker:
             items = [mention.id for mention in inside if mention.entity is Entity.ITEM]
             focus = items[0] if items else focus
             if focus is not None and not sentence.endswith("?"):
-                named = [mention.id for mention in inside if mention.entity is Entity.ATTRIBUTE]
+                named = [
+                    (mention.id, mention.start - start, mention.end - start)
+                    for mention in inside
+                    if mention.entity is Entity.ATTRIBUTE
+                ]
                 found.extend(self._check(focus, sentence, utterance[start:end], named))
             start = end
         return found
 
-    def _check(self, item: int, masked: str, text: str, named: list[int]) -> list[Claim]:
-        relation = next((name for name, words in _RELATION_WORDS.items() if words.search(masked)), None)
-        other = _OTHER_RELATION.search(masked)
+    def _check(self, item: int, masked: str, text: str, named: list[tuple[int, int, int]]) -> list[Claim]:
+        """The claims of a sentence; ``named`` holds (attribute, start, end) of the names in it."""
+        words = sorted(
+            (match.start(), relation)
+            for relation, pattern in _RELATION_WORDS.items()
+            for match in pattern.finditer(masked)
+        )
         claims = []
-        if relation is not None or other is not None:
-            claims = [Claim(item, text, self._holds(item, relation, attribute)) for attribute in named]
+        if words or _OTHER_RELATION.search(masked):
+            claims = [
+                Claim(item, text, self._holds(item, _relation_of(masked, words, start, end), attribute))
+                for attribute, start, end in named
+            ]
         years = self.catalogue.details.get("year")
         if years is not None:
             claims += [Claim(item, text, year == years[item]) for year in _YEAR.findall(masked)]
@@ -92,3 +104,14 @@ class ClaimChecker:
         if relation in self.catalogue.relations:
             return (item, relation, attribute) in self._facts
         return bool((self.catalogue.attributes_of(item) == attribute).any())
+
+
+def _relation_of(masked: str, words: list[tuple[int, str]], start: int, end: int) -> str | None:
+    """The relation word a name belongs to: the one it is the subject of, else the last one before it."""
+    before, after = None, None
+    for place, relation in words:
+        if place < start:
+            before = relation
+        elif after is None and place >= end and _SUBJECT.fullmatch(masked, end, place):
+            after = relation
+    return after or before or (words[0][1] if words else None)

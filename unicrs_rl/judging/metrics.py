@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from unicrs_rl.dialogue import Dialogue, Outcome
 from unicrs_rl.language.lexicon import tokenize
@@ -69,13 +70,33 @@ def hdcg(outcome: Outcome) -> float:
     return later + (1 / math.log2(t + 2) - later) / math.log2(outcome.rank + 1)
 
 
+class Persuasion(StrEnum):
+    """What a dialogue says about persuasion. Only the first has a PRS; the others are counted apart."""
+
+    MEASURED = "measured"
+    NOTHING_TO_PERSUADE = "nothing_to_persuade"
+    """Facts would not raise the intention: ``informed <= before``."""
+    OVER_PERSUADED = "over_persuaded"
+    """The seeker wants it more than the facts justify: ``after > informed``."""
+    NOTHING_RECOMMENDED = "nothing_recommended"
+
+
+def persuasion_case(intentions: Sequence[float] | None) -> Persuasion:
+    """Which case the intentions (before, after, informed) of a dialogue are."""
+    if intentions is None:
+        return Persuasion.NOTHING_RECOMMENDED
+    before, after, informed = intentions
+    if after > informed:
+        return Persuasion.OVER_PERSUADED
+    return Persuasion.MEASURED if before < informed else Persuasion.NOTHING_TO_PERSUADE
+
+
 def persuasion(before: float, after: float, informed: float) -> float | None:
     """PRS = ``1 - (informed - after) / (informed - before)``, clipped to [0, 1].
 
-    Defined only where there was something to persuade (``before < informed``) and the seeker was not
-    over-persuaded (``after <= informed``); else ``None``.
+    ``None`` unless the case is :attr:`Persuasion.MEASURED`.
     """
-    if not (before < informed and after <= informed):
+    if persuasion_case((before, after, informed)) is not Persuasion.MEASURED:
         return None
     return min(1.0, max(0.0, 1 - (informed - after) / (informed - before)))
 

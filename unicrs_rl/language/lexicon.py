@@ -43,7 +43,7 @@ class Lexicon:
     """Finds names in text, leftmost and longest first.
 
     Titles are known with and without their year. A title of one word and no year ("It", "Up") is
-    believed only where it is capitalised inside a sentence or quoted.
+    believed only where it is capitalised inside a sentence or quoted, or where it was just offered.
 
     Args:
         noun: what an item is called.
@@ -106,13 +106,14 @@ class Lexicon:
         if all(entry.entity is not entity for entry in entries):
             entries.append(_Entry(entity, index, cautious))
 
-    def _mentions(self, text: str) -> tuple[Mention, ...]:
+    def _mentions(self, text: str, offered: tuple[int, ...] = ()) -> tuple[Mention, ...]:
+        """Names in a text; of the items ``offered`` just before it, capitals are enough."""
         spans = [match.span() for match in _TOKEN.finditer(text)]
         tokens = tokenize(text)
         found = []
         position = 0
         while position < len(tokens):
-            entry, size = self._match(text, spans, tokens, position)
+            entry, size = self._match(text, spans, tokens, position, offered)
             if entry is not None:
                 end = spans[position + size - 1][1]
                 found.append(Mention(entry.entity, entry.id, spans[position][0], end))
@@ -120,14 +121,19 @@ class Lexicon:
         return tuple(found)
 
     def _match(
-        self, text: str, spans: list[tuple[int, int]], tokens: tuple[str, ...], position: int
+        self,
+        text: str,
+        spans: list[tuple[int, int]],
+        tokens: tuple[str, ...],
+        position: int,
+        offered: tuple[int, ...],
     ) -> tuple[_Entry | None, int]:
         """The longest name at a position and its length in words; items before attributes."""
         for size in self._lengths.get(tokens[position], ()):
             entries = [
                 entry
                 for entry in self._entries.get(tokens[position : position + size], ())
-                if _plausible(entry, text, spans[position : position + size])
+                if _plausible(entry, text, spans[position : position + size], offered)
             ]
             if entries and position + size <= len(tokens):
                 return next((e for e in entries if e.entity is Entity.ITEM), entries[0]), size
@@ -148,11 +154,13 @@ def _fold(word: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(c))
 
 
-def _plausible(entry: _Entry, text: str, spans: list[tuple[int, int]]) -> bool:
+def _plausible(entry: _Entry, text: str, spans: list[tuple[int, int]], offered: tuple[int, ...]) -> bool:
     """Whether the way a name is written speaks for it.
 
     "love Simon" is no title: a title that is capitalised at all begins with a capital.
     """
+    if entry.cautious and entry.id in offered and entry.entity is Entity.ITEM:
+        return text[spans[0][0]].isupper()
     if entry.cautious:
         return _looks_like_title(text, spans[0][0])
     if entry.entity is Entity.ATTRIBUTE or not text[spans[0][0]].islower():

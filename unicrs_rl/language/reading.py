@@ -25,7 +25,7 @@ class Polarity(Enum):
     UNSAID = "unsaid"
 
 
-_CLAUSE_END = re.compile(r"[.!?;]+(?=\s|$)|,?\s+\b(?:but|though|although|however)\b")
+_CLAUSE_END = re.compile(r"[.!?;]+(?=\s|$)|,?\s+\b(?:(?<![Aa]nything )but|though|although|however)\b")
 _OPEN = re.compile(
     r"\b(?:whatever|either way|any suggestion|no preference|open to any|not sure|up to you|indifferent|"
     r"no strong feelings?|makes no difference|all the same|"
@@ -110,7 +110,7 @@ def read_reply(
     liked_items: list[int] = []
     unnamed: set[Polarity] = set()
     accepting = False
-    mentions = lexicon.mentions(text)
+    mentions = lexicon.mentions(text, offered)
     masked = _mask(text, mentions)
     for start, end in clauses(masked):
         inside = [mention for mention in mentions if start <= mention.start < end]

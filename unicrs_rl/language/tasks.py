@@ -114,17 +114,24 @@ def _check_action(inputs: ActorInput, output: ActorOutput) -> str | None:
     if not output.utterance.strip():
         return "utterance: must not be empty"
     if output.act == "recommend":
-        return _check_names("items", output.items, inputs.items or inputs.candidate_items)
+        return _check_names("items", output.items, inputs.items, inputs.candidate_items)
     if output.act == "ask":
-        return _check_names("attributes", output.attributes, inputs.attributes or inputs.candidate_attributes)
+        return _check_names("attributes", output.attributes, inputs.attributes, inputs.candidate_attributes)
     return None
 
 
-def _check_names(field: str, names: list[str], allowed: list[str]) -> str | None:
+def _check_names(
+    field: str, names: list[str], planned: list[str] | None, candidates: list[str]
+) -> str | None:
+    """What was planned must come back as it is; a free choice must be made among the candidates."""
+    if planned is not None:
+        return None if names == planned else f"{field}: must be {planned!r}, in that order"
     if not names:
         return f"{field}: at least one is needed for this act"
-    strangers = [name for name in names if name not in allowed]
-    return f"{field}: {strangers[0]!r} is not among the candidates" if strangers else None
+    strangers = [name for name in names if name not in candidates]
+    if strangers:
+        return f"{field}: {strangers[0]!r} is not among the candidates"
+    return f"{field}: the same name twice" if len(set(names)) < len(names) else None
 
 
 PREFERENCE_REASONER = Task("preference_reasoner", PreferenceInput, PreferenceOutput)

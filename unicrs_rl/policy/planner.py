@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from unicrs_rl.dialogue import STRATEGIES, Dialogue, State, Strategy
 from unicrs_rl.errors import InputError
@@ -129,6 +129,19 @@ def small_planner_with(
         pad_token_id=tokenizer.pad_token_id,
     )
     return Planner(BertModel(config, add_pooling_layer=False), tokenizer, max_tokens)
+
+
+def check_encoder(name: str) -> None:
+    """Look whether there is a Hugging Face model of that folder or name, without loading its weights.
+
+    Raises:
+        ValueError: if not.
+    """
+    try:
+        AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"encoder {name!r} cannot be loaded: {reason}") from None
 
 
 def pretrained_planner(name: str, max_tokens: int) -> Planner:

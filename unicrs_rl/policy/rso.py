@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tokenizers import Tokenizer
 from torch import nn
 from typing_extensions import override
@@ -46,6 +46,7 @@ from unicrs_rl.policy.base import (
 from unicrs_rl.policy.planner import (
     SMALL,
     Planner,
+    check_encoder,
     corpus_samples,
     pretrained_planner,
     small_planner,
@@ -88,6 +89,13 @@ class RsoConfig(BaseModel):
     entropy: float = Field(0.02, ge=0, description="beta, weight of the entropy bonus")
     baseline: Baseline = Field(Baseline.BATCH, description="what is subtracted from the return")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
+
+    @field_validator("encoder")
+    @classmethod
+    def _loadable(cls, name: str) -> str:
+        if name != SMALL:
+            check_encoder(name)
+        return name
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ subgraph (:mod:`~unicrs_rl.policy.graph_state`), then a Transformer over past ev
 
 Learning is double DQN (van Hasselt et al., AAAI 2016) with dueling heads (Wang et al., ICML 2016),
 prioritised replay with importance weights, and soft target updates. After UNICORN (Deng et al.,
-SIGIR 2021), without the faults of its code (README of the switches: docs/architecture.md).
+SIGIR 2021), without the faults of its code (switches: docs/architecture.md).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Act, Strategy
 from unicrs_rl.graphs.belief import Belief, Reject, Scoring, attribute_mass, binary_entropy, top_items
 from unicrs_rl.graphs.embeddings import Embeddings
@@ -97,11 +98,11 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         self._prior = prior
         self._actions_allowed = limit - 1 if self.protocol is Protocol.UNICORN_CODE else limit
         n_attributes = self.world.catalogue.n_attributes
-        codes = FIRST_QUESTION + n_attributes
+        self._n_codes = FIRST_QUESTION + n_attributes
         self.single_action_space = (
-            gym.spaces.MultiDiscrete([codes, len(STRATEGIES)])
+            gym.spaces.MultiDiscrete([self._n_codes, len(STRATEGIES)])
             if self.seekers.strategic
-            else gym.spaces.Discrete(codes)
+            else gym.spaces.Discrete(self._n_codes)
         )
         unit = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
         self.single_observation_space = gym.spaces.Dict(
@@ -134,7 +135,7 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         if given is not None:
             self._queue, self._episode = list(given), 0
         elif seed is not None or not self._queue:
-            number = seed if isinstance(seed, int) else int(self.np_random.integers(2**31))
+            number = seed if isinstance(seed, int) else self._number_of(seed)
             self._queue, self._episode = self.world.sessions(self.split, None, number), 0
         n_items, n_attributes = self.world.catalogue.n_items, self.world.catalogue.n_attributes
         self.seekers.sessions = [self._next_session() for _ in range(self.num_envs)]
@@ -278,11 +279,26 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         self._weights[rows] = part.weights()
         self._mass[rows] = attribute_mass(self.world.catalogue, self._weights[rows])
 
+    def _number_of(self, seeds: list[int | None] | None) -> int:
+        """One seed for all conversations: of a full list, else drawn."""
+        given = [seed for seed in seeds or () if seed is not None]
+        if given and len(given) == self.num_envs:
+            return draws.key("seeds", *given)
+        return int(self.np_random.integers(2**31))
+
     def _decode(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if self.seekers.strategic:
-            return actions[:, 0].astype(np.int64), actions[:, 1].astype(np.int64)
-        plain = np.full(len(actions), Strategy.NO_STRATEGY.position, dtype=np.int64)
-        return actions.astype(np.int64), plain
+        """Act codes and strategies: each ``[num_envs]``.
+
+        Raises:
+            ValueError: for an action outside the action space.
+        """
+        strategic = self.seekers.strategic
+        plain = np.full(len(actions), Strategy.NO_STRATEGY.position)
+        codes, strategies = (actions[:, 0], actions[:, 1]) if strategic else (actions, plain)
+        wrong = (codes < 0) | (codes >= self._n_codes) | (strategies < 0) | (strategies >= len(STRATEGIES))
+        if wrong.any():
+            raise ValueError(f"action {actions[wrong][0].tolist()} is outside {self.single_action_space}")
+        return codes.astype(np.int64), strategies.astype(np.int64)
 
     def _observe(self) -> dict[str, Any]:
         best = np.take_along_axis(self._weights, np.maximum(top_items(self._weights, self.slate), 0), axis=1)

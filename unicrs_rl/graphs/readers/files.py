@@ -23,7 +23,7 @@ def folder(path: Path | None, world: str) -> Path:
     if path is None:
         raise InputError(f"world {world!r} needs its data: give the folder with --data DIR")
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder (data of world {world!r})")
+        raise InputError(f"{path}: no such folder (data of {world!r})")
     return path
 
 
@@ -39,11 +39,25 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: {error.strerror or error}") from None
 
 
+def read_text(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        InputError: if it cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (utf-8: {error.reason} at byte {error.start})") from None
+
+
 def first_problem(error: ValidationError) -> str:
     """The first of pydantic's complaints as ``place: message``."""
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+    given = problem["input"]
+    got = f" (it is {given!r})" if isinstance(given, str | int | float) and len(str(given)) < 50 else ""
+    return f"{place}: {problem['msg']}{got}" if place else f"{problem['msg']}{got}"
 
 
 def read_json(path: Path, kind: type[T]) -> T:
@@ -64,7 +78,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         InputError: if the file cannot be read or a line is not a JSON object.
     """
-    for number, line in enumerate(read_bytes(path).decode("utf-8", "replace").split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -34,7 +34,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.graphs.catalogue import Catalogue, distinct
@@ -60,7 +60,7 @@ class ItemsSection(_Section):
     name: str = "name"
     attributes: list[str] | None = None
     details: list[str] = []
-    separator: str = "|"
+    separator: str = Field("|", min_length=1)
 
 
 class InteractionsSection(_Section):
@@ -160,7 +160,7 @@ def _read_items(path: Path, settings: WorldFile) -> tuple[Catalogue, dict[str, i
         name
         for name in table.columns
         if name not in {section.id, section.name, *section.details}
-        and table.schema[name] in (pl.String, pl.Categorical)
+        and table.schema[name] in (pl.String, pl.Categorical, pl.List(pl.String))
     ]
     for column in columns:
         if column in {"item", "user"}:  # these are other nodes of the graph
@@ -168,9 +168,8 @@ def _read_items(path: Path, settings: WorldFile) -> tuple[Catalogue, dict[str, i
     facts = [
         (item, column, column, value)
         for column in columns
-        for item, cell in enumerate(_optional(table, path, column))
-        for value in dict.fromkeys(part.strip() for part in cell.split(section.separator))
-        if value
+        for item, values in enumerate(_values(table, path, column, section.separator))
+        for value in values
     ]
     bare = set(range(len(ids))) - {fact[0] for fact in facts}
     if bare:
@@ -183,6 +182,15 @@ def _read_items(path: Path, settings: WorldFile) -> tuple[Catalogue, dict[str, i
     }
     catalogue = Catalogue.build(settings.world.noun, distinct(names), facts, details)
     return catalogue, {name: index for index, name in enumerate(ids)}
+
+
+def _values(table: pl.DataFrame, path: Path, name: str, separator: str) -> list[list[str]]:
+    """The values of an attribute column, several to a cell: a list (parquet), or text with separators."""
+    if isinstance(table.schema.get(name), pl.List):
+        cells = [[_text(part) for part in cell or ()] for cell in table[name].to_list()]
+    else:
+        cells = [[_text(part) for part in cell.split(separator)] for cell in _optional(table, path, name)]
+    return [[value for value in dict.fromkeys(cell) if value] for cell in cells]
 
 
 def _optional(table: pl.DataFrame, path: Path, name: str) -> list[str]:
@@ -210,12 +218,12 @@ def _read_seekers(path: Path, section: InteractionsSection, ids: dict[str, int])
             raise InputError(
                 f"{path}, row {row}, column {section.item!r}: item {item!r} is not in the items table"
             )
-    if section.rating in table.columns:
+    if section.rating in table.columns or "rating" in section.model_fields_set:
         ratings = _ratings(path, section.rating, _column(table, path, section.rating))
     else:
         ratings = [1.0] * len(users)
     middle = (min(ratings) + max(ratings)) / 2
-    flat = min(ratings) == max(ratings)
+    flat = section.liked_from is None and min(ratings) == max(ratings)
     liked: dict[str, dict[int, bool]] = defaultdict(dict)
     for user, item, rating in zip(users, items, ratings, strict=True):
         threshold = section.liked_from

@@ -15,11 +15,13 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
 
 from unicrs_rl.dialogue import ELICITATION, Act, Decision, Dialogue, Outcome, Reply, Strategy, Turn
 from unicrs_rl.errors import InputError
-from unicrs_rl.graphs.readers.files import folder, read_bytes, read_json_lines
+from unicrs_rl.graphs.readers.files import first_problem, folder, read_json_lines, read_text
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.language.lexicon import Entity, Lexicon
 
@@ -116,19 +118,28 @@ def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Cor
     )
 
 
+class _Utterance(BaseModel):
+    speaker: Literal["SEEKER", "RECOMMENDER"]
+    text: str
+    strategy: str | None = None
+
+
+class _Record(BaseModel):
+    dialog_id: str
+    dialog: list[_Utterance]
+
+
 def _read_json(path: Path) -> list[_Line]:
     lines = []
     for number, record in read_json_lines(path):
         place = f"{path}, line {number}"
-        for key in ("dialog_id", "dialog"):
-            if key not in record:
-                raise InputError(f"{place}: field {key} is missing")
-        for utterance in record["dialog"]:
-            if not isinstance(utterance, dict) or not {"text", "speaker"} <= set(utterance):
-                raise InputError(f"{place}: an utterance without text or speaker")
-            label = str(utterance.get("strategy") or "")
-            seeker = utterance["speaker"] == "SEEKER"
-            lines.append(_Line(record["dialog_id"], seeker, utterance["text"], label, (), place))
+        try:
+            dialogue = _Record.model_validate(record)
+        except ValidationError as error:
+            raise InputError(f"{place}: {first_problem(error)}") from None
+        for said in dialogue.dialog:
+            seeker = said.speaker == "SEEKER"
+            lines.append(_Line(dialogue.dialog_id, seeker, said.text, said.strategy or "", (), place))
     return lines
 
 
@@ -140,14 +151,23 @@ def _read_tsv(path: Path) -> list[_Line]:
             if row.get(key) is None:
                 raise InputError(f"{place}: column {key} is missing")
         titles = tuple(" ".join(t.split()) for t in (row.get("movies") or "").split(";") if t.strip())
+        if row["speaker"] not in ("SEEKER", "RECOMMENDER"):
+            raise InputError(f"{place}, column speaker: {row['speaker']!r} is neither SEEKER nor RECOMMENDER")
         seeker = row["speaker"] == "SEEKER"
         lines.append(_Line(row["dialog_id"], seeker, row["text"], row["expert_label"], titles, place))
     return lines
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    text = read_bytes(path).decode("utf-8", "replace")
-    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
+def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
+    """The rows of a table, which must have these columns."""
+    table = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t")
+    try:
+        missing = set(columns) - set(table.fieldnames or ())
+        if missing:
+            raise InputError(f"{path}: column {min(missing)} is missing")
+        return list(table)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {table.line_num + 1}: not a table ({error})") from None
 
 
 def _dialogue(
@@ -204,7 +224,8 @@ def _read_outcomes(root: Path) -> dict[str, tuple[str, str]]:
     path = root / _OUTCOMES
     if not path.is_file():
         return {}
-    return {row["dialog_id"]: (row["fine_label"], row["rec_survey_id"]) for row in _rows(path)}
+    rows = _rows(path, "dialog_id", "fine_label", "rec_survey_id")
+    return {row["dialog_id"]: (row["fine_label"], row["rec_survey_id"]) for row in rows}
 
 
 def _read_surveys(root: Path) -> dict[str, dict[str, float]]:
@@ -213,9 +234,12 @@ def _read_surveys(root: Path) -> dict[str, dict[str, float]]:
     path = root / _PERCEPTIONS
     if links is None or not path.is_file():
         return {}
-    ratings = {(row["seeker_id"], row["recommender_id"]): _ratings(row) for row in _rows(path)}
-    pairs = {row["rec_survey_id"]: (row["seeker_id"], row["recommender_id"]) for row in _rows(links)}
-    return {survey: ratings[pair] for survey, pair in pairs.items() if pair in ratings}
+    pair = ("seeker_id", "recommender_id")
+    ratings = {(row[pair[0]], row[pair[1]]): _ratings(row) for row in _rows(path, *pair)}
+    pairs = {
+        row["rec_survey_id"]: (row[pair[0]], row[pair[1]]) for row in _rows(links, "rec_survey_id", *pair)
+    }
+    return {survey: ratings[who] for survey, who in pairs.items() if who in ratings}
 
 
 def _ratings(row: Mapping[str, Any]) -> dict[str, float]:

@@ -173,8 +173,11 @@ def _read_dialogue(
         for part in (said, items, answer):
             part.clear()
 
-    for message in record.get("messages", ()):
-        if not isinstance(message, dict) or "text" not in message:
+    messages = record.get("messages", [])
+    if not isinstance(messages, list):
+        raise InputError(f"{path}, line {number}: field messages: a list is expected")
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("text"), str):
             raise InputError(f"{path}, line {number}: a message without text")
         mentioned = [item_of_movie[m] for m in _MENTION.findall(message["text"]) if m in item_of_movie]
         text = _MENTION.sub(lambda match: _title(match[1], item_of_movie, titles), message["text"])

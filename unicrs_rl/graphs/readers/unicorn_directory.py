@@ -23,7 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, NonNegativeInt
 
 from unicrs_rl import draws
 from unicrs_rl.errors import InputError
@@ -67,7 +67,7 @@ def read(data: Path | None, seed: int = 0, name: str = "lastfm") -> World:
     items = _read_items(item_file, n_attributes)
     catalogue = _catalogue(root, name, items, _attribute_names(root, tag_file, tags), n_attributes)
     user_file = graph / "user_dict.json"
-    users = read_json(user_file, dict[int, _User])
+    users = read_json(user_file, dict[NonNegativeInt, _User])
     review_files = {split: reviews / f"review_dict_{split}.json" for split in Split}
     splits = {split: _read_reviews(path, len(items)) for split, path in review_files.items()}
     n_users = 1 + max((*users, *(user for reviews in splits.values() for user in reviews)))
@@ -124,6 +124,8 @@ def _read_reviews(path: Path, n_items: int) -> dict[int, list[int]]:
     if not any(reviews.values()):
         raise InputError(f"{path}: no interactions; the split is empty")
     for user, items in reviews.items():
+        if user < 0:
+            raise InputError(f"{path}: user {user} is negative")
         for item in items:
             if not 0 <= item < n_items:
                 raise InputError(f"{path}: user {user} has item {item}; known are 0 to {n_items - 1}")

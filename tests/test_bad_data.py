@@ -1,0 +1,550 @@
+"""Bad data: each fault is one clear line that names the file and the place, never a traceback or a guess."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from unicrs_rl.errors import InputError
+from unicrs_rl.graphs.readers import folder, inspired, redial, unicorn_directory
+from unicrs_rl.graphs.world import Split
+from unicrs_rl.graphs.worlds import make_world
+
+
+def complaint(read: Callable[[], object], *parts: str) -> str:
+    """The message of the :class:`InputError` that ``read`` must raise: one line with all ``parts``."""
+    with pytest.raises(InputError) as caught:
+        read()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    return message
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    """Change a JSON file in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def cut(path: Path) -> None:
+    """Truncate a file, as an interrupted download does."""
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+# --- a folder of one's own ---
+
+
+FIRST = "u0,1,5\nu0,2,5"
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "cell"),
+    [
+        ("u0,2,NaN", "rating", ""),
+        ("u0,nan,5", "item", ""),
+        (",2,5", "user", ""),
+        ("u0,2,", "rating", ""),
+        ("u0,2,inf", "rating", "'inf'"),
+        ("u0,2,good", "rating", "'good'"),
+        ("u0,77,5", "item", "'77'"),
+    ],
+)
+def test_a_bad_cell_in_interactions_is_named(bistros: Path, line: str, column: str, cell: str) -> None:
+    replace(bistros / "interactions.csv", FIRST, f"u0,1,5\n{line}")
+    complaint(lambda: folder.read(bistros), "interactions.csv, row 3", f"column {column!r}", cell)
+
+
+def test_a_nan_in_parquet_interactions_is_named(bistros: Path) -> None:
+    ratings = [5.0] * 48
+    ratings[3] = float("nan")
+    table = pl.read_csv(bistros / "interactions.csv").with_columns(rating=pl.Series(ratings))
+    table.write_parquet(bistros / "interactions.parquet")
+    (bistros / "interactions.csv").unlink()
+    complaint(lambda: folder.read(bistros), "interactions.parquet, row 5", "column 'rating'")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        (
+            "5,Corner Table,french,quiet",
+            "5,Corner Table,,",
+            ("row 6", "'5'", "no attributes", "cuisine, mood"),
+        ),
+        ("5,Corner", "1,Corner", ("row 6", "column 'id'", "'1' is also in row 2")),
+        ("Corner Table", "", ("row 6", "column 'name'")),
+        ("5,Corner", "null,Corner", ("row 6", "column 'id'")),
+        ("id,name", "key,name", ("no column 'id'", "key, name, cuisine, mood")),
+        ("5,Corner Table,french,quiet", "5,Corner Table,french,quiet,x", ("cannot be read as a table",)),
+    ],
+)
+def test_a_fault_in_items_is_named(bistros: Path, old: str, new: str, parts: tuple[str, ...]) -> None:
+    replace(bistros / "items.csv", old, new)
+    complaint(lambda: folder.read(bistros), "items.csv", *parts)
+
+
+def test_a_missing_column_of_interactions_is_named(bistros: Path) -> None:
+    replace(bistros / "interactions.csv", "user,", "guest,")
+    complaint(lambda: folder.read(bistros), "interactions.csv: no column 'user'", "guest, item, rating")
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ("[items]\nattributes = ['colour']", ("items.csv: no column 'colour'", "cuisine")),
+        ("[items]\ndetails = ['year']", ("items.csv: no column 'year'",)),
+        ("[interactions]\nitem = 'dish'", ("interactions.csv: no column 'dish'",)),
+        ("[items]\nattribute = ['cuisine']", ("world.toml: items.attribute",)),
+        ("[interactions]\nliked_from = 'much'", ("world.toml: interactions.liked_from", "number")),
+        ("[world", ("world.toml: not valid TOML",)),
+    ],
+)
+def test_a_fault_in_world_toml_is_named(bistros: Path, settings: str, parts: tuple[str, ...]) -> None:
+    (bistros / "world.toml").write_text(settings)
+    complaint(lambda: folder.read(bistros), *parts)
+
+
+def test_an_unknown_rating_column_is_named(bistros: Path) -> None:
+    (bistros / "world.toml").write_text("[interactions]\nrating = 'stars'")
+    complaint(lambda: folder.read(bistros), "interactions.csv: no column 'stars'")
+
+
+def test_an_empty_separator_is_refused(bistros: Path) -> None:
+    (bistros / "world.toml").write_text("[items]\nseparator = ''")
+    complaint(lambda: folder.read(bistros), "world.toml: items.separator")
+
+
+@pytest.mark.parametrize("name", ["items.csv", "interactions.csv", "world.toml"])
+def test_a_file_that_is_not_utf8_is_named(bistros: Path, name: str) -> None:
+    path = bistros / name
+    path.write_bytes(path.read_bytes() + "é".encode("latin-1"))
+    complaint(lambda: folder.read(bistros), name, "utf-8")
+
+
+@pytest.mark.parametrize("stem", ["items", "interactions"])
+def test_a_broken_parquet_file_is_named(bistros: Path, stem: str) -> None:
+    pl.read_csv(bistros / f"{stem}.csv").write_parquet(bistros / f"{stem}.parquet")
+    (bistros / f"{stem}.csv").unlink()
+    cut(bistros / f"{stem}.parquet")
+    complaint(lambda: folder.read(bistros), f"{stem}.parquet: cannot be read as a table")
+
+
+def test_a_list_column_is_several_values(bistros: Path) -> None:
+    table = pl.read_csv(bistros / "items.csv").with_columns(pl.col("cuisine").str.split("|"))
+    table.write_parquet(bistros / "items.parquet")
+    (bistros / "items.csv").unlink()
+    (bistros / "world.toml").write_text("[items]\nattributes = ['cuisine']")
+    assert set(folder.read(bistros).catalogue.attributes) == {"french", "italian", "thai", "vegan"}
+
+
+@pytest.mark.parametrize("name", ["item", "user"])
+def test_an_attribute_column_named_like_another_node_is_refused(bistros: Path, name: str) -> None:
+    replace(bistros / "items.csv", "mood", name)
+    complaint(lambda: folder.read(bistros), "items.csv", repr(name), "rename")
+
+
+@pytest.mark.parametrize("stem", ["items", "interactions"])
+def test_a_missing_table_is_named(bistros: Path, stem: str) -> None:
+    (bistros / f"{stem}.csv").unlink()
+    complaint(lambda: folder.read(bistros), f"neither {stem}.csv nor {stem}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("items.csv", "", "cannot be read as a table"),
+        ("items.csv", "id,name,cuisine\n", "no items"),
+        ("interactions.csv", "user,item\n", "no interactions"),
+    ],
+)
+def test_an_empty_table_is_named(bistros: Path, name: str, text: str, problem: str) -> None:
+    (bistros / name).write_text(text)
+    complaint(lambda: folder.read(bistros), f"{name}: {problem}")
+
+
+def test_too_few_seekers_to_fill_the_splits(bistros: Path) -> None:
+    (bistros / "interactions.csv").write_text("user,item\nann,1\nann,2\nbob,1\n")
+    complaint(lambda: folder.read(bistros), "'bistros'", "1 seekers with two or more likes", "at least 4")
+
+
+# --- folders that are not there ---
+
+
+@pytest.mark.parametrize("name", ["redial", "lastfm"])
+def test_a_world_that_needs_data_says_so(name: str, tmp_path: Path) -> None:
+    complaint(lambda: make_world(name), repr(name), "--data")
+    complaint(lambda: make_world(name, tmp_path / "nowhere"), "nowhere", "no such folder")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    complaint(lambda: make_world(str(tmp_path / "nowhere")), "nowhere", "no such folder")
+
+
+def test_data_for_a_world_that_takes_none(bistros: Path) -> None:
+    complaint(lambda: make_world("movies", bistros), "'movies'", "--data")
+    complaint(lambda: make_world(str(bistros), bistros), "--data")
+
+
+@pytest.mark.parametrize("split", list(Split))
+def test_conversations_of_an_empty_split_are_refused(bistros: Path, split: Split) -> None:
+    world = folder.read(bistros)
+    world = dataclasses.replace(world, targets={**world.targets, split: []})
+    complaint(lambda: world.sessions(split, 5, 0), "'bistros'", str(split), "the split is empty")
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_no_dialogues_asked_for(bistros: Path, count: int) -> None:
+    world = folder.read(bistros)
+    complaint(lambda: world.sessions(Split.TEST, count, 0), f"{count} dialogues", "at least 1")
+
+
+# --- ReDial ---
+
+
+GRAPH_FILES = (
+    "entity2id.json",
+    "entity2type.json",
+    "relation2id.json",
+    "kg.json",
+    "item_ids.json",
+    "id2info.json",
+)
+
+
+@pytest.fixture
+def small_redial(tmp_path: Path) -> Path:
+    names = {"Alpha (1999)": 0, "Beta (2001)": 1, "drama": 2}
+    kinds = {"Alpha (1999)": "movie", "Beta (2001)": "movie", "drama": "genre"}
+    form = {movie: {"suggested": 0, "seen": 1, "liked": 1} for movie in ("10", "11")}
+    contents: dict[str, object] = {
+        "entity2id.json": names,
+        "entity2type.json": kinds,
+        "relation2id.json": {"genre": 0},
+        "kg.json": {"0": [[0, 2]], "1": [[0, 2]]},
+        "item_ids.json": [0, 1],
+        "id2info.json": {"10": {"name": "Alpha (1999)"}, "11": {"name": "Beta (2001)"}},
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    lines = [
+        {
+            "initiatorWorkerId": worker,
+            "initiatorQuestions": form,
+            "messages": [{"senderWorkerId": worker, "text": "Hello"}],
+        }
+        for worker in range(4)
+    ]
+    (tmp_path / "valid_data.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    redial.read(tmp_path)
+    return tmp_path
+
+
+def change_line(path: Path, number: int, change: Callable[[Any], object]) -> None:
+    """Change one object of a JSON-lines file; lines count from 1."""
+    lines = path.read_text().split("\n")
+    content = json.loads(lines[number - 1])
+    change(content)
+    lines[number - 1] = json.dumps(content)
+    path.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("name", GRAPH_FILES)
+def test_redial_missing_and_truncated_files_are_named(small_redial: Path, name: str) -> None:
+    cut(small_redial / name)
+    complaint(lambda: redial.read(small_redial), f"{name}: Invalid JSON")
+    (small_redial / name).unlink()
+    complaint(lambda: redial.read(small_redial), f"{name}: No such file")
+
+
+def test_redial_truncated_dialogues_are_named_with_their_line(small_redial: Path) -> None:
+    cut(small_redial / "valid_data.jsonl")
+    complaint(lambda: redial.read(small_redial), "valid_data.jsonl, line 4: not valid JSON")
+
+
+def test_redial_nan_is_named_with_its_place(small_redial: Path) -> None:
+    (small_redial / "item_ids.json").write_text("[0, NaN]")
+    complaint(lambda: redial.read(small_redial), "item_ids.json: 1: ")
+
+
+@pytest.mark.parametrize("edge", [[9, 2], [0, 99]])
+def test_redial_dangling_edge_is_named(small_redial: Path, edge: list[int]) -> None:
+    edit(small_redial / "kg.json", lambda graph: graph["1"].append(edge))
+    complaint(lambda: redial.read(small_redial), "kg.json: entity 1", str(edge))
+
+
+def test_redial_without_any_movie(small_redial: Path) -> None:
+    (small_redial / "item_ids.json").write_text("[]")
+    complaint(lambda: redial.read(small_redial), "item_ids.json", "no movie")
+
+
+def test_redial_without_dialogues(small_redial: Path) -> None:
+    (small_redial / "valid_data.jsonl").unlink()
+    complaint(lambda: redial.read(small_redial), "valid_data.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda line: line.pop("initiatorWorkerId"), "initiatorWorkerId is missing"),
+        (lambda line: line.pop("initiatorQuestions"), "initiatorQuestions"),
+        (lambda line: line.update(initiatorQuestions=[3]), "initiatorQuestions"),
+        (lambda line: line.update(initiatorQuestions={"10": 1}), "initiatorQuestions"),
+        (lambda line: line.update(messages=[{"senderWorkerId": 1}]), "a message without text"),
+    ],
+)
+def test_redial_bad_dialogue_is_named_with_its_line(
+    small_redial: Path, change: Callable[[Any], object], problem: str
+) -> None:
+    change_line(small_redial / "valid_data.jsonl", 2, change)
+    complaint(lambda: redial.read(small_redial), "valid_data.jsonl, line 2", problem)
+
+
+@pytest.mark.parametrize("messages", [None, 3, [{"senderWorkerId": 1, "text": None}]])
+def test_redial_bad_messages_are_named_with_their_line(small_redial: Path, messages: object) -> None:
+    change_line(small_redial / "valid_data.jsonl", 2, lambda line: line.update(messages=messages))
+    complaint(lambda: redial.read(small_redial), "valid_data.jsonl, line 2")
+
+
+def test_redial_dialogues_that_are_not_utf8_are_named(small_redial: Path) -> None:
+    path = small_redial / "valid_data.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"Hello", b"H\xe9llo", 1))
+    complaint(lambda: redial.read(small_redial), "valid_data.jsonl", "utf-8")
+
+
+# --- UNICORN directory ---
+
+
+GRAPH = "Graph_generate_data"
+REVIEWS = "UI_Interaction_data"
+
+
+@pytest.fixture
+def small_lastfm(tmp_path: Path) -> Path:
+    contents: dict[str, object] = {
+        f"{GRAPH}/item_dict.json": {str(item): {"feature_index": [item % 2]} for item in range(4)},
+        f"{GRAPH}/original_tag_map.json": {"13": 0, "18": 1},
+        f"{GRAPH}/user_dict.json": {"0": {"friends": [1], "like": [0]}, "1": {"friends": [0], "like": []}},
+        f"{REVIEWS}/review_dict_train.json": {"0": [0, 1], "1": [1, 2]},
+        f"{REVIEWS}/review_dict_valid.json": {"0": [2]},
+        f"{REVIEWS}/review_dict_test.json": {"1": [3]},
+    }
+    for name, content in contents.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    unicorn_directory.read(tmp_path)
+    return tmp_path
+
+
+FILES = (
+    *(f"{GRAPH}/{name}.json" for name in ("item_dict", "original_tag_map", "user_dict")),
+    *(f"{REVIEWS}/review_dict_{split}.json" for split in Split),
+)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_unicorn_missing_and_truncated_files_are_named(small_lastfm: Path, name: str) -> None:
+    cut(small_lastfm / name)
+    complaint(lambda: unicorn_directory.read(small_lastfm), f"{Path(name).name}: Invalid JSON")
+    (small_lastfm / name).unlink()
+    complaint(lambda: unicorn_directory.read(small_lastfm), Path(name).name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_unicorn_file_that_is_not_utf8_is_named(small_lastfm: Path, name: str) -> None:
+    path = small_lastfm / name
+    path.write_bytes(path.read_bytes().replace(b'"', b'"\xe9', 1))
+    complaint(lambda: unicorn_directory.read(small_lastfm), Path(name).name, "unicode")
+
+
+@pytest.mark.parametrize("split", list(Split))
+@pytest.mark.parametrize("content", ["{}", '{"0": []}'])
+def test_unicorn_empty_split_is_named(small_lastfm: Path, split: Split, content: str) -> None:
+    (small_lastfm / REVIEWS / f"review_dict_{split}.json").write_text(content)
+    complaint(lambda: unicorn_directory.read(small_lastfm), f"review_dict_{split}.json", "the split is empty")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "parts"),
+    [
+        ("item_dict", lambda d: d["2"].update(feature_index=[]), ("item 2 has no attributes",)),
+        ("item_dict", lambda d: d["2"].update(feature_index=[9]), ("item 2 has attribute 9", "0 to 1")),
+        ("item_dict", lambda d: d["2"].pop("feature_index"), ("2.feature_index",)),
+        ("item_dict", lambda d: d.update({"9": d.pop("3")}), ("without gaps",)),
+        ("original_tag_map", lambda d: d.clear(), ("no attributes",)),
+        ("user_dict", lambda d: d["0"].update(friends=[55]), ("user 0 has the friend 55",)),
+        ("user_dict", lambda d: d.update(bob={}), ("bob",)),
+    ],
+)
+def test_unicorn_fault_in_the_graph_is_named(
+    small_lastfm: Path, name: str, change: Callable[[Any], object], parts: tuple[str, ...]
+) -> None:
+    edit(small_lastfm / GRAPH / f"{name}.json", change)
+    complaint(lambda: unicorn_directory.read(small_lastfm), f"{name}.json", *parts)
+
+
+@pytest.mark.parametrize(
+    ("split", "content", "parts"),
+    [
+        ("train", '{"0": [0, NaN]}', ("0.1", "finite number")),
+        ("test", '{"1": [4]}', ("user 1 has item 4", "0 to 3")),
+        ("test", '{"1": [-1]}', ("user 1 has item -1",)),
+        ("test", '{"7": [0]}', ("user 7 has no interaction in review_dict_train.json",)),
+    ],
+)
+def test_unicorn_fault_in_interactions_is_named(
+    small_lastfm: Path, split: str, content: str, parts: tuple[str, ...]
+) -> None:
+    (small_lastfm / REVIEWS / f"review_dict_{split}.json").write_text(content)
+    complaint(lambda: unicorn_directory.read(small_lastfm), f"review_dict_{split}.json", *parts)
+
+
+def test_unicorn_negative_user_is_named(small_lastfm: Path) -> None:
+    edit(small_lastfm / REVIEWS / "review_dict_train.json", lambda d: d.update({"-1": [0, 1, 2, 3]}))
+    complaint(lambda: unicorn_directory.read(small_lastfm), "review_dict_train.json", "user -1")
+
+
+def test_yelp_taxonomy_with_an_unknown_attribute_is_named(small_lastfm: Path) -> None:
+    (small_lastfm / GRAPH / "2-layer taxonomy.json").write_text('{"Food": [0, 17]}')
+    complaint(lambda: unicorn_directory.read(small_lastfm), "2-layer taxonomy.json", "'Food'", "17")
+
+
+# --- INSPIRED ---
+
+
+OUTCOMES = "list_of_dialog_ids_with_movie_id_all.tsv"
+LINKS = "rec_survey_link.tsv"
+PERCEPTIONS = "seeker_partner_perception.tsv"
+TABLES = {
+    OUTCOMES: [("dialog_id", "rec_survey_id", "fine_label"), ("d1", "r1", "reject")],
+    LINKS: [("rec_survey_id", "recommender_id", "seeker_id"), ("r1", "u0", "u1")],
+    PERCEPTIONS: [("seeker_id", "recommender_id", "warm"), ("u1", "u0", "Agree")],
+    "train.tsv": [
+        ("dialog_id", "speaker", "text", "expert_label"),
+        ("d1", "RECOMMENDER", "Hi", "no_strategy"),
+    ],
+}
+
+
+@pytest.fixture
+def small_inspired(tmp_path: Path) -> Path:
+    """The same dialogue as the original table (train) and as JSON lines (valid)."""
+    for name, rows in TABLES.items():
+        with (tmp_path / name).open("w", newline="") as file:
+            csv.writer(file, delimiter="\t").writerows(rows)
+    said = [{"speaker": "RECOMMENDER", "text": "Hi", "strategy": "no_strategy"}]
+    lines = [{"dialog_id": name, "dialog": said} for name in ("d1", "d2")]
+    (tmp_path / "inspired-valid.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    for split in (Split.TRAIN, Split.VALID):
+        inspired.read(tmp_path, split)
+    return tmp_path
+
+
+def test_inspired_missing_split_is_named(small_inspired: Path) -> None:
+    complaint(lambda: inspired.read(small_inspired, Split.TEST), "inspired-test.jsonl, test.tsv")
+    complaint(lambda: inspired.read(small_inspired / "nowhere", Split.TEST), "nowhere", "no such folder")
+
+
+def test_inspired_truncated_file_is_named_with_its_line(small_inspired: Path) -> None:
+    cut(small_inspired / "inspired-valid.jsonl")
+    complaint(
+        lambda: inspired.read(small_inspired, Split.VALID), "inspired-valid.jsonl, line 2: not valid JSON"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda line: line.pop("dialog_id"), "dialog_id: Field required"),
+        (lambda line: line.pop("dialog"), "dialog: Field required"),
+        (lambda line: line["dialog"][0].pop("text"), "dialog.0.text: Field required"),
+        (lambda line: line["dialog"][0].update(strategy="Magic"), "unknown strategy label 'Magic'"),
+        (lambda line: line["dialog"][0].pop("strategy"), "unknown strategy label ''"),
+    ],
+)
+def test_inspired_bad_dialogue_is_named_with_its_line(
+    small_inspired: Path, change: Callable[[Any], object], problem: str
+) -> None:
+    change_line(small_inspired / "inspired-valid.jsonl", 2, change)
+    complaint(lambda: inspired.read(small_inspired, Split.VALID), "inspired-valid.jsonl, line 2", problem)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.update(dialog=None),
+        lambda line: line["dialog"][0].update(text=None),
+        lambda line: line.update(dialog_id=["d1"]),
+    ],
+)
+def test_inspired_field_of_the_wrong_type_is_named(
+    small_inspired: Path, change: Callable[[Any], object]
+) -> None:
+    change_line(small_inspired / "inspired-valid.jsonl", 2, change)
+    complaint(lambda: inspired.read(small_inspired, Split.VALID), "inspired-valid.jsonl, line 2")
+
+
+def test_inspired_unknown_speaker_is_named(small_inspired: Path) -> None:
+    change_line(
+        small_inspired / "inspired-valid.jsonl", 2, lambda line: line["dialog"][0].update(speaker="PARROT")
+    )
+    complaint(lambda: inspired.read(small_inspired, Split.VALID), "inspired-valid.jsonl, line 2", "PARROT")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("expert_label", "label", ("line 2", "column expert_label")),
+        ("no_strategy", "magic", ("line 2", "'magic'")),
+        ("\tHi\tno_strategy", "", ("line 2", "column text")),
+    ],
+)
+def test_inspired_fault_in_the_original_table_is_named(
+    small_inspired: Path, old: str, new: str, parts: tuple[str, ...]
+) -> None:
+    replace(small_inspired / "train.tsv", old, new)
+    complaint(lambda: inspired.read(small_inspired, Split.TRAIN), "train.tsv", *parts)
+
+
+@pytest.mark.parametrize("split", [Split.TRAIN, Split.VALID])
+def test_inspired_empty_file_is_named(small_inspired: Path, split: Split) -> None:
+    name = {Split.TRAIN: "train.tsv", Split.VALID: "inspired-valid.jsonl"}[split]
+    (small_inspired / name).write_text("")
+    complaint(lambda: inspired.read(small_inspired, split), f"{name}: no dialogues")
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        (OUTCOMES, "rec_survey_id"),
+        (OUTCOMES, "fine_label"),
+        (LINKS, "seeker_id"),
+        (PERCEPTIONS, "recommender_id"),
+    ],
+)
+def test_inspired_missing_column_of_a_survey_table_is_named(
+    small_inspired: Path, name: str, column: str
+) -> None:
+    replace(small_inspired / name, column, "other")
+    complaint(lambda: inspired.read(small_inspired, Split.TRAIN), name, column)
+
+
+def test_inspired_overlong_field_is_named(small_inspired: Path) -> None:
+    """What an unbalanced quote does to a table: the rest of the file is one field."""
+    replace(small_inspired / "train.tsv", "Hi", "x" * 200_000)
+    complaint(lambda: inspired.read(small_inspired, Split.TRAIN), "train.tsv")
