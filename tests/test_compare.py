@@ -380,3 +380,13 @@ def test_semantic_and_text_surface_agree(learned: Components) -> None:
         for a, b in zip(spoken, silent, strict=True)
     ]
     assert sum(same) >= 0.95 * len(same)
+
+
+@pytest.mark.slow
+def test_the_unified_policy_beats_recommending_blindly_and_acting_at_random(tmp_path: Path) -> None:
+    """One training of the default size; the head-to-head takes three."""
+    found, _ = compare(resolve({"arms": "unified,greedy,random", "seeds": "1"}), tmp_path / "run")
+    rows = {(row["b"], row["metric"]): row for row in found["comparisons"] if row["a"] == "unified"}
+    for other in ("greedy", "random"):
+        assert rows[other, "sr@15"]["ci95"][0] > 0
+        assert rows[other, "at"]["ci95"][1] < 0

@@ -83,7 +83,7 @@ class Compare(Output, Settings):
     arms: Annotated[
         Text, _opt("arms to run, separated by commas", "LIST", "unified,rso,max-entropy,greedy,random")
     ] = None
-    dialogues: Annotated[Number, _opt("held-out conversations per arm and training seed", "N", "200")] = None
+    dialogues: Annotated[Number, _opt("held-out conversations per arm and training seed", "N", "400")] = None
     out: Annotated[Path, _opt("run folder to write", "DIR", "runs/compare")] = Path("runs/compare")
 
 

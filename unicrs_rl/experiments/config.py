@@ -45,7 +45,7 @@ class RunConfig(_Closed):
     data: Path | None = Field(None, description="folder with the named world's data")
     corpus: Path | None = Field(None, description="INSPIRED folder; warms the planner up on human strategies")
     arms: tuple[str, ...] = Field(DEFAULT_ARMS, min_length=1, description="arms to run, in order")
-    dialogues: int = Field(200, ge=1, description="held-out conversations per arm and training seed")
+    dialogues: int = Field(400, ge=1, description="held-out conversations per arm and training seed")
     train_dialogues: int = Field(1200, ge=0, description="training conversations per learning arm and seed")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="training seeds")
     user: str = Field("latent", description="kind of simulated seeker")
