@@ -184,7 +184,7 @@ def speechless(components: Components, lexicon: Lexicon) -> Components:
         model=mute,
         reasoner=PreferenceReasoner(mute, lexicon),
         retriever=FactRetriever(mute, components.world.catalogue),
-        actor=Actor(mute, lexicon),
+        actor=Actor(mute, lexicon, components.recommend_above),
     )
 
 
@@ -233,6 +233,7 @@ def actor_input(**changes: Any) -> ActorInput:
         "candidate_attributes": ["horror", "drama"],
         "attribute_kinds": ["genre", "genre"],
         "confidence": 0.25,
+        "recommend_above": 0.3,
         "facts": FACTS,
         "variant": 424242,
     }
@@ -350,10 +351,10 @@ def test_an_actor_left_free_may_choose_among_the_candidates_only() -> None:
 @pytest.mark.parametrize(
     ("confidence", "persuading", "plain", "eliciting"),
     [
-        (0.15, Act.ASK, Act.ASK, Act.ASK),
-        (0.25, Act.RECOMMEND, Act.ASK, Act.ASK),
-        (0.40, Act.RECOMMEND, Act.RECOMMEND, Act.ASK),
-        (0.60, Act.RECOMMEND, Act.RECOMMEND, Act.RECOMMEND),
+        (0.30, Act.ASK, Act.ASK, Act.ASK),
+        (0.35, Act.RECOMMEND, Act.ASK, Act.ASK),
+        (0.45, Act.RECOMMEND, Act.RECOMMEND, Act.ASK),
+        (0.55, Act.RECOMMEND, Act.RECOMMEND, Act.RECOMMEND),
     ],
 )
 def test_strategy_moves_when_the_actor_recommends(
@@ -361,13 +362,13 @@ def test_strategy_moves_when_the_actor_recommends(
 ) -> None:
     for strategy in STRATEGIES:
         expected = persuading if strategy in PERSUASION else eliciting if strategy in ELICITATION else plain
-        assert choose_act(strategy, confidence, listed=True, questions=True) is expected
+        assert choose_act(strategy, confidence, True, True, recommend_above=0.4) is expected
 
 
 def test_without_questions_the_actor_recommends_and_without_items_it_asks() -> None:
-    assert choose_act(Strategy.NO_STRATEGY, 0.0, listed=True, questions=False) is Act.RECOMMEND
-    assert choose_act(Strategy.NO_STRATEGY, 1.0, listed=False, questions=True) is Act.ASK
-    assert choose_act(Strategy.NO_STRATEGY, 1.0, listed=False, questions=False) is Act.CHAT
+    assert choose_act(Strategy.NO_STRATEGY, 0.0, True, False, 0.4) is Act.RECOMMEND
+    assert choose_act(Strategy.NO_STRATEGY, 1.0, False, True, 0.4) is Act.ASK
+    assert choose_act(Strategy.NO_STRATEGY, 1.0, False, False, 0.4) is Act.CHAT
 
 
 def state(key: int = 0, liked: tuple[int, ...] = ()) -> State:

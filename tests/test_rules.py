@@ -10,7 +10,7 @@ from unicrs_rl.dialogue import Act, Plan
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.graphs.world import Split
-from unicrs_rl.policy.rules import CONFIDENT_ABOVE, WARMEST, MaxEntropy, Rule
+from unicrs_rl.policy.rules import WARMEST, MaxEntropy, Rule
 
 
 def watch(components: Components, arm: str) -> tuple[list[Plan], list[float]]:
@@ -48,7 +48,7 @@ def test_max_entropy_recommends_only_when_confident_or_out_of_questions(componen
     plans, confidences = watch(components, "max-entropy")
     for plan, confidence in zip(plans, confidences, strict=True):
         if plan.act is Act.ASK:
-            assert confidence <= CONFIDENT_ABOVE
+            assert confidence <= components.recommend_above
 
 
 def test_max_entropy_asks_and_recommends(components: Components) -> None:

@@ -40,6 +40,7 @@ class Components:
     actor: Actor
     judge: Judge
     claims: ClaimChecker
+    recommend_above: float
 
     def policy(
         self,
@@ -61,6 +62,7 @@ class Components:
                 seed=seed,
                 limit=self.config.limit,
                 slate=self.config.slate,
+                recommend_above=self.recommend_above,
                 dialogues=dialogues,
                 corpus=corpus,
                 options=self.config.arm.get(arm),
@@ -95,12 +97,14 @@ def build(
     config: RunConfig,
     world: World,
     embeddings: Embeddings | None = None,
+    recommend_above: float = 0.3,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Components:
     """All shared components.
 
     Args:
         embeddings: of an earlier run; trained here if ``None``.
+        recommend_above: confidence above which the best simple rule recommends.
         progress: of the embeddings' training, as (epochs done, epochs).
     """
     if embeddings is None:
@@ -117,7 +121,8 @@ def build(
         model=model,
         reasoner=PreferenceReasoner(model, lexicon),
         retriever=FactRetriever(model, catalogue),
-        actor=Actor(model, lexicon),
+        actor=Actor(model, lexicon, recommend_above),
         judge=judges[config.judge](catalogue, lexicon),
         claims=ClaimChecker(catalogue, lexicon),
+        recommend_above=recommend_above,
     )

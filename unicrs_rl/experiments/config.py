@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,6 +15,7 @@ from unicrs_rl.graphs.belief import Reject
 from unicrs_rl.graphs.embeddings import EmbeddingConfig
 from unicrs_rl.graphs.prior import PriorKind
 from unicrs_rl.judging.judge import judges
+from unicrs_rl.judging.metrics import SATISFIED_ABOVE
 from unicrs_rl.judging.reward import Signal
 from unicrs_rl.language.boundary import language_models
 from unicrs_rl.language.embedded import EmbeddedModel
@@ -22,6 +23,9 @@ from unicrs_rl.policy.arms import arms, check_settings
 from unicrs_rl.simulators.populations import populations
 
 DEFAULT_ARMS = ("unified", "rso", "max-entropy", "greedy", "random")
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Closed(BaseModel):
@@ -34,7 +38,10 @@ class RewardConfig(_Closed):
     signal: Signal = Field(Signal.SHARED, description="shared by both arms, or each paper's own")
     judge_weight: float = Field(0.5, ge=0, description="weight of the change of the judge's score (shared)")
     satisfied_above: float = Field(
-        4.0, ge=1, le=5, description="tau: under the published signal an RSO dialogue ends above this score"
+        SATISFIED_ABOVE,
+        ge=1,
+        le=5,
+        description="tau of Conv-SR; under the published signal an RSO training dialogue ends above it",
     )
 
 
@@ -47,7 +54,7 @@ class RunConfig(_Closed):
     arms: tuple[str, ...] = Field(DEFAULT_ARMS, min_length=1, description="arms to run, in order")
     dialogues: int = Field(400, ge=1, description="held-out conversations per arm and training seed")
     train_dialogues: int = Field(1200, ge=0, description="training conversations per learning arm and seed")
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="training seeds")
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="training seeds")
     user: str = Field("latent", description="kind of simulated seeker")
     llm: str = Field("embedded", description="language model backend")
     judge: str = Field("rubric", description="judge")
@@ -55,9 +62,12 @@ class RunConfig(_Closed):
     slate: int = Field(10, ge=1, le=50, description="items a recommendation shows")
     reject: Reject = Field(Reject.FILTER, description="what a 'no' does to the candidates")
     prior: PriorKind = Field(PriorKind.FITTED, description="prior over items")
+    recommend_above: float | None = Field(
+        None, gt=0, lt=1, description="confidence for recommending; None: fitted on the validation split"
+    )
     train_batch: int = Field(16, ge=1, description="training conversations led at once")
-    world_seed: int = Field(0, description="seed of splits, generated seekers and embeddings")
-    evaluation_seed: int = Field(0, description="seed of the held-out conversations")
+    world_seed: Seed = Field(0, description="seed of splits, generated seekers and embeddings")
+    evaluation_seed: Seed = Field(0, description="seed of the held-out conversations")
     embeddings: EmbeddingConfig = Field(default=EmbeddingConfig())
     reward: RewardConfig = Field(default=RewardConfig())
     arm: Mapping[str, Mapping[str, Any]] = Field(

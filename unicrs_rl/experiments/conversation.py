@@ -126,7 +126,7 @@ class Conversations:
         now = [episodes[row] for row in live]
         states, read = self._perceive(now, prior)
         plans = policy.act(states) if learning and isinstance(policy, Learner) else policy.decide(states)
-        moves = self._speak(states, plans) if self.words else _act(states, plans)
+        moves = self._speak(states, plans) if self.words else self._act(states, plans)
         decisions = [move.decision for move in moves]
         actions = Actions.of(decisions, [_told(move) for move in moves])
         answers = self.seekers.respond(live, actions)
@@ -169,10 +169,41 @@ class Conversations:
         spoken = self.components.actor.speak(states.rows, plans, groundings)
         return [
             _Move(
-                said.decision, said.utterance, ground.facts, tuple(c for c in (ground.call, said.call) if c)
+                said.decision,
+                said.utterance,
+                self._voiced(said.utterance, ground.facts),
+                tuple(c for c in (ground.call, said.call) if c),
             )
             for said, ground in zip(spoken, groundings, strict=True)
         ]
+
+    def _act(self, states: States, plans: Sequence[Plan]) -> list[_Move]:
+        """Decisions without words: open columns by the rule of the embedded Actor."""
+        moves = []
+        for row, plan in enumerate(plans):
+            items = tuple(item for item in states.items[row].tolist() if item >= 0)
+            questions = tuple(a for a in states.attributes[row].tolist() if a >= 0)
+            act = plan.act
+            if act is None:
+                act = choose_act(
+                    plan.strategy,
+                    float(states.confidence[row]),
+                    bool(items),
+                    bool(questions),
+                    self.components.recommend_above,
+                )
+            listed = (items if plan.items is None else plan.items) if act is Act.RECOMMEND else ()
+            asked = (questions[:1] if plan.attributes is None else plan.attributes) if act is Act.ASK else ()
+            moves.append(_Move(Decision(act, plan.strategy, asked, listed)))
+        return moves
+
+    def _voiced(self, utterance: str, facts: Sequence[Fact]) -> tuple[Fact, ...]:
+        """The facts that the Actor used: their value is in its words, other than as part of a title."""
+        titles = self.components.world.catalogue.items
+        said = utterance.casefold()
+        for item in {fact.item for fact in facts}:
+            said = said.replace(titles[item].casefold(), "")
+        return tuple(fact for fact in facts if fact.value.casefold() in said)
 
     def _judge(self, policy: Policy, episodes: list[Episode], last: bool, learning: bool) -> None:
         """Score the conversations, reward the last turn, and tell a learner."""
@@ -200,8 +231,10 @@ class Conversations:
         """The reward of a turn under the configured signal; a missing score adds nothing."""
         settings = self.components.config.reward
         if settings.signal is Signal.PUBLISHED:
-            judged = isinstance(policy, Learner) and policy.rewarded_by_judge
-            return task if not judged else scaled(after.value) if after else 0.0
+            if not (isinstance(policy, Learner) and policy.rewarded_by_judge):
+                return task
+            latest = after or before  # a judge that failed has not scored: its last score holds
+            return scaled(latest.value) if latest else 0.0
         if after is None:
             return task
         gain = scaled(after.value) - (scaled(before.value) if before else 0.0)
@@ -234,18 +267,3 @@ class Conversations:
 def _told(move: _Move) -> int:
     """Facts told about the first recommended item."""
     return sum(fact.item == move.decision.items[0] for fact in move.facts) if move.decision.items else 0
-
-
-def _act(states: States, plans: Sequence[Plan]) -> list[_Move]:
-    """Decisions without words: open columns by the rule of the embedded Actor."""
-    moves = []
-    for row, plan in enumerate(plans):
-        items = tuple(item for item in states.items[row].tolist() if item >= 0)
-        questions = tuple(a for a in states.attributes[row].tolist() if a >= 0)
-        act = plan.act
-        if act is None:
-            act = choose_act(plan.strategy, float(states.confidence[row]), bool(items), bool(questions))
-        listed = (items if plan.items is None else plan.items) if act is Act.RECOMMEND else ()
-        asked = (questions[:1] if plan.attributes is None else plan.attributes) if act is Act.ASK else ()
-        moves.append(_Move(Decision(act, plan.strategy, asked, listed)))
-    return moves

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -21,12 +22,14 @@ from typing import Any
 
 import torch
 
+from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.components import Components, build, read_world
 from unicrs_rl.experiments.config import RunConfig, resolve
 from unicrs_rl.experiments.evaluation import BATCH, evaluate_into
 from unicrs_rl.experiments.run_folder import RunFolder
+from unicrs_rl.experiments.timing import fit_recommend_above
 from unicrs_rl.experiments.training import Progress, train
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.world import Split, World
@@ -74,17 +77,24 @@ def run_job(
 
 
 def shared_components(
-    config: RunConfig, world: World, folder: RunFolder | None, progress: Progress = lambda *_: None
+    config: RunConfig,
+    world: World,
+    folder: RunFolder | None,
+    progress: Progress = lambda *_: None,
+    keep: bool = True,
 ) -> Components:
-    """The components of a run, with its folder's embeddings if it has any, else trained and kept."""
+    """The components of a run, with its folder's embeddings if it has any, else trained (and kept there)."""
     torch.set_num_threads(1)
     if folder is not None and folder.embeddings.is_file():
-        tensors, _ = checkpoint.load(folder.embeddings, world.fingerprint)
-        return build(config, world, Embeddings.from_tensors(tensors))
+        tensors, header = checkpoint.load(folder.embeddings, world.fingerprint)
+        known = config.recommend_above or header["recommend_above"]
+        return build(config, world, Embeddings.from_tensors(tensors), known)
     components = build(config, world, progress=lambda done, total: progress("node embeddings", done, total))
-    if folder is not None:
-        checkpoint.save(folder.embeddings, components.embeddings.tensors(), {"world": world.fingerprint})
-    return components
+    fitted = config.recommend_above or fit_recommend_above(components, progress)
+    if folder is not None and keep:
+        header = {"world": world.fingerprint, "recommend_above": fitted}
+        checkpoint.save(folder.embeddings, components.embeddings.tensors(), header)
+    return build(config, world, components.embeddings, fitted)
 
 
 def run_jobs(
@@ -113,6 +123,10 @@ def run_jobs(
                     progress(*news.get())
                 for future in finished:
                     future.result()
+        except BrokenProcessPool:
+            raise InputError(
+                "a worker process died (out of memory?); --resume goes on, --workers 1 needs less"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():

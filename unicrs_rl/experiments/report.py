@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jinja2
+import jsonschema
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.checkpoint import write_atomically
+from unicrs_rl.experiments.results import schema
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.verdict import detected, p_text
 from unicrs_rl.judging.metrics import METRICS
@@ -18,6 +21,8 @@ from unicrs_rl.judging.metrics import METRICS
 FOREST_METRICS = ("sr@5", "sr@10", "sr@15", "hdcg", "recall@1", "recall@5", "rec_sr", "conv_sr", "dist2")
 """Metrics on the scale of [0, 1] that the forest plot shows."""
 SHOWN_DIALOGUES = 5
+_Name = tuple[str, int, int]
+"""Arm, training seed and index of a conversation."""
 _COLOURS = ("#4269d0", "#d9730d", "#3ca951", "#a463f2", "#9c6b4e", "#97bbf5", "#ff8ab7")
 
 _ENVIRONMENT = jinja2.Environment(
@@ -33,10 +38,13 @@ def write_report(folder: RunFolder) -> None:
     """(Re)build the report of a finished run.
 
     Raises:
-        InputError: if the run is not finished.
+        InputError: if the run is not finished, or its files are broken.
     """
-    traces = list(folder.read_traces())
+    traces = [_gist(line) for line in folder.read_traces()]
     found = folder.read_json(folder.results)
+    problem = next(jsonschema.Draft202012Validator(schema()).iter_errors(found), None)
+    if problem is not None:
+        raise InputError(f"{folder.results}: not the results of a run ({problem.message[:80]})")
     figures = {
         "success": _success(found),
         "forest": _forest(found),
@@ -53,7 +61,7 @@ def write_report(folder: RunFolder) -> None:
         plotly=get_plotlyjs(),
         tables=_difference_tables(found),
         p_text=p_text,
-        pairs=_most_different(found, traces),
+        pairs=_dialogues(folder, _most_different(found, traces)),
     )
     write_atomically(folder.report, page)
 
@@ -124,7 +132,7 @@ def _strategies(found: Mapping[str, Any], traces: Iterable[Mapping[str, Any]]) -
     figure = _figure("Strategies used", "share of turns", "")
     used: dict[str, Counter[str]] = defaultdict(Counter)
     for line in traces:
-        used[line["arm"]].update(turn["decision"]["strategy"] for turn in line["turns"])
+        used[line["arm"]].update(line["strategies"])
     names = sorted({name for counter in used.values() for name in counter}, reverse=True)
     for arm in found["arms"]:
         total = max(1, sum(used[arm].values()))
@@ -133,8 +141,33 @@ def _strategies(found: Mapping[str, Any], traces: Iterable[Mapping[str, Any]]) -
     return figure
 
 
-def _most_different(found: Mapping[str, Any], traces: Iterable[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
-    """Conversations on the same triple in which the first two arms differ most, side by side."""
+def _gist(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What the figures need of a trace."""
+    return {
+        "arm": line["arm"],
+        "seed": line["seed"],
+        "index": line["index"],
+        "hdcg": line["metrics"]["hdcg"],
+        "strategies": [turn["decision"]["strategy"] for turn in line["turns"]],
+    }
+
+
+def _dialogues(folder: RunFolder, pairs: list[tuple[_Name, _Name]]) -> list[list[dict[str, Any]]]:
+    """The traces of a few conversations, pair by pair."""
+    wanted = {name for pair in pairs for name in pair}
+    traces = ((_name(line), line) for line in folder.read_traces())
+    found = {name: line for name, line in traces if name in wanted}
+    return [[found[name] for name in pair] for pair in pairs]
+
+
+def _name(line: Mapping[str, Any]) -> _Name:
+    return line["arm"], line["seed"], line["index"]
+
+
+def _most_different(
+    found: Mapping[str, Any], traces: Iterable[Mapping[str, Any]]
+) -> list[tuple[_Name, _Name]]:
+    """Conversations on the same triple in which the first two arms differ most."""
     arms = list(found["arms"])[:2]
     if len(arms) < 2:
         return []
@@ -144,8 +177,10 @@ def _most_different(found: Mapping[str, Any], traces: Iterable[Mapping[str, Any]
             by_arm[line["arm"]].setdefault(line["index"], line)
 
     def gap(index: int) -> tuple[float, int]:
-        one, other = (by_arm[arm][index]["metrics"] for arm in arms)
+        one, other = (by_arm[arm][index] for arm in arms)
         return -abs(one["hdcg"] - other["hdcg"]), index
 
     shared = sorted(set(by_arm[arms[0]]) & set(by_arm[arms[1]]), key=gap)
-    return [(by_arm[arms[0]][index], by_arm[arms[1]][index]) for index in shared[:SHOWN_DIALOGUES]]
+    return [
+        (_name(by_arm[arms[0]][index]), _name(by_arm[arms[1]][index])) for index in shared[:SHOWN_DIALOGUES]
+    ]

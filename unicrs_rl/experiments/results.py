@@ -53,7 +53,7 @@ def results(
     """
     by_arm: dict[str, dict[int, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     for line in traces:
-        by_arm[line["arm"]][line["seed"]][line["index"]] = line
+        by_arm[line["arm"]][line["seed"]][line["index"]] = _gist(line)
     values = {arm: _values(by_arm[arm], config.dialogues) for arm in config.arms}
     comparisons = _comparisons(config, values)
     found: dict[str, Any] = {
@@ -79,6 +79,20 @@ def results(
     }
     jsonschema.validate(found, schema())
     return found
+
+
+def _gist(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results need of a trace; whole traces of a long run would not fit into memory."""
+    calls = [call for turn in line["turns"] for call in turn["calls"]]
+    return {
+        "metrics": line["metrics"],
+        "outcome": line["outcome"],
+        "intentions": line["intentions"],
+        "said": [turn["utterance"] for turn in line["turns"]],
+        "calls": len(calls),
+        "tokens": sum(call["tokens_in"] + call["tokens_out"] for call in calls),
+        "failed_calls": sum(bool(call["failure"]) for call in calls),
+    }
 
 
 def _values(
@@ -112,12 +126,11 @@ def _arm(
     parameters: int,
 ) -> dict[str, Any]:
     lines = [line for rows in by_seed.values() for line in rows.values()]
-    said = [turn["utterance"] for line in lines for turn in line["turns"]]
-    calls = [call for line in lines for turn in line["turns"] for call in turn["calls"]]
+    corpora = [distinct(text for line in rows.values() for text in line["said"]) for rows in by_seed.values()]
+    known = [corpus for corpus in corpora if corpus is not None]
     intervals = {name: interval_of_mean(column) for name, column in values.items()}
-    corpus = distinct(said)
     return {
-        "metrics": _means(values) | {"dist2_corpus": None if corpus is None else _round(corpus)},
+        "metrics": _means(values) | {"dist2_corpus": _round(float(np.mean(known))) if known else None},
         "ci95": {
             name: None if found is None else [_round(found[0]), _round(found[1])]
             for name, found in intervals.items()
@@ -132,11 +145,9 @@ def _arm(
         },
         "success_by_turn": _success_by_turn(lines),
         "cost": {
-            "lm_calls_per_dialogue": _round(len(calls) / len(lines)),
-            "tokens_per_dialogue": _round(
-                sum(call["tokens_in"] + call["tokens_out"] for call in calls) / len(lines)
-            ),
-            "failed_calls": sum(bool(call["failure"]) for call in calls),
+            "lm_calls_per_dialogue": _round(sum(line["calls"] for line in lines) / len(lines)),
+            "tokens_per_dialogue": _round(sum(line["tokens"] for line in lines) / len(lines)),
+            "failed_calls": sum(line["failed_calls"] for line in lines),
             "parameters": parameters,
             "train_seconds": None,
         },

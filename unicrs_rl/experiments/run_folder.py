@@ -147,7 +147,8 @@ class RunFolder:
     def _lay_out(self, config: RunConfig) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, config.toml())  # first: it makes the folder one to be resumed
-        self.parts.mkdir(exist_ok=True)
+        if not self.results.is_file():
+            self.parts.mkdir(exist_ok=True)
         self.embeddings.parent.mkdir(exist_ok=True)
 
 

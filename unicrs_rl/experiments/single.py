@@ -64,7 +64,7 @@ def evaluate_arm(
     if folder is not None:
         arm, seed = _checkpoint_of(folder, arm, config)
     assert arm is not None
-    components = shared_components(config, world, folder, progress)
+    components = shared_components(config, world, folder, progress, keep=False)
     policy = components.policy(arm, seed)
     if isinstance(policy, Learner):
         _restore(policy, arm, seed, folder, components)

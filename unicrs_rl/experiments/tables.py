@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from unicrs_rl.experiments.verdict import detected, p_text
@@ -28,12 +29,12 @@ def print_results(found: Mapping[str, Any], console: Console) -> None:
         others = [row for row in found["comparisons"] if row["a"] == reference]
         if others:
             console.print(_differences(reference, others))
-    for line in (f"\n[bold]{found['verdict']}[/bold]", found["rests_on"]):
-        console.print(line, highlight=False, soft_wrap=True)
+    console.print(f"\n[bold]{escape(found['verdict'])}[/bold]", highlight=False, soft_wrap=True)
+    console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
 
 
 def _arms(found: Mapping[str, Any]) -> Table:
-    table = Table(title=f"{found['world']}: means over held-out dialogues", title_justify="left")
+    table = Table(title=f"{escape(found['world'])}: means over held-out dialogues", title_justify="left")
     table.add_column("metric")
     for arm in found["arms"]:
         table.add_column(arm, justify="right")

@@ -44,6 +44,7 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
             score,
             _claims_right(components, dialogue.turns),
             intentions,
+            components.config.reward.satisfied_above,
         ),
     }
 

@@ -24,6 +24,9 @@ from unicrs_rl.dialogue import Preferences, State
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.embeddings import Embeddings
 
+EXCLUDED = -1e9
+"""Log-score of an item that is out of the question, such as one of the seeker's history."""
+
 
 class Reject(StrEnum):
     """What a rejected attribute does to the candidate items."""
@@ -69,7 +72,7 @@ class Belief:
             raise ValueError("unicorn scoring and penalties need embeddings")
         self.catalogue = catalogue
         self.scores = scores
-        self.candidates = np.ones(scores.shape, dtype=bool)
+        self.candidates = scores > EXCLUDED / 2
         self.reject = reject
         self.scoring = scoring
         self._embeddings = embeddings
@@ -138,7 +141,7 @@ class Belief:
             agreement[self.catalogue.items_with(attribute)] += 1.0
         for attribute in known.disliked:
             agreement[self.catalogue.items_with(attribute)] -= 1.0
-        self.candidates[row] = True
+        self.candidates[row] = self.scores[row] > EXCLUDED / 2
         self.remove(row, known.rejected_items)
         self.scores[row] += _PER_ANSWER * agreement
 

@@ -17,12 +17,17 @@ from unicrs_rl.dialogue import Fact
 
 def distinct(names: Sequence[str]) -> list[str]:
     """Names made distinct by a counter: the second "Emma" becomes "Emma #2"."""
+    used = {name.casefold() for name in names}
     seen: Counter[str] = Counter()
     result = []
     for name in names:
         seen[name.casefold()] += 1
-        count = seen[name.casefold()]
-        result.append(name if count == 1 else f"{name} #{count}")
+        chosen = name
+        while seen[name.casefold()] > 1 and chosen.casefold() in used:
+            chosen = f"{name} #{seen[name.casefold()]}"
+            seen[name.casefold()] += chosen.casefold() in used
+        used.add(chosen.casefold())
+        result.append(chosen)
     return result
 
 

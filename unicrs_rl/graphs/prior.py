@@ -23,12 +23,11 @@ from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
+from unicrs_rl.graphs.belief import EXCLUDED
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.world import Split, World
 
 FEATURES = ("popularity", "neighbours", "content", "embedding")
-EXCLUDED = -1e9
-"""Log-score of an item that is out of the question."""
 _FIT_SESSIONS = 400
 _RIDGE = 1e-2
 _DECIMALS = 9  # matrix products differ in the last bits with the batch size; decisions must not

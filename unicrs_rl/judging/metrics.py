@@ -16,7 +16,7 @@ from unicrs_rl.dialogue import Dialogue, Outcome
 from unicrs_rl.language.lexicon import tokenize
 
 SATISFIED_ABOVE = 4.0
-"""tau: a dialogue whose final judge score exceeds it counts for Conv-SR."""
+"""Default of tau: a dialogue whose final judge score exceeds it counts for Conv-SR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("recall@1", "Recall@1", True, "target is first of the last list"),
     Metric("recall@5", "Recall@5", True, "target is among the first five of the last list"),
     Metric("rec_sr", "Rec-SR", True, "the target was recommended at some turn"),
-    Metric("conv_sr", "Conv-SR", True, "the final judge score exceeds 4"),
+    Metric("conv_sr", "Conv-SR", True, "the final judge score exceeds tau"),
     Metric("wi", "WI", True, "watching intention for the recommended item after the dialogue, 1 to 5"),
     Metric("prs", "PRS", True, "persuasion: how much of the justified rise of the intention was reached"),
     Metric("cred", "Cred", True, "agreement of factual claims with the knowledge graph, 1 to 5"),
@@ -117,6 +117,7 @@ def measure(
     score: float | None,
     claims_right: Sequence[bool],
     intentions: tuple[float, float, float] | None,
+    satisfied_above: float = SATISFIED_ABOVE,
 ) -> dict[str, float | None]:
     """All metrics of a finished simulated dialogue, by name.
 
@@ -126,6 +127,7 @@ def measure(
         score: final judge score.
         claims_right: for each factual claim made, whether the knowledge graph agrees.
         intentions: watching intention (before, after, informed) for the last recommended item.
+        satisfied_above: tau of Conv-SR.
     """
     outcome = dialogue.outcome or outcome_of(dialogue)
     lists = [turn.decision.items for turn in dialogue.turns if turn.decision.items]
@@ -139,7 +141,7 @@ def measure(
         "recall@1": float(target in last[:1]),
         "recall@5": float(target in last[:5]),
         "rec_sr": float(any(target in items for items in lists)),
-        "conv_sr": None if score is None else float(score > SATISFIED_ABOVE),
+        "conv_sr": None if score is None else float(score > satisfied_above),
         "wi": None if intentions is None else intentions[1],
         "prs": None if intentions is None else persuasion(*intentions),
         "cred": 1 + 4 * sum(claims_right) / len(claims_right) if claims_right else None,

@@ -35,11 +35,13 @@ class Actor:
     Args:
         model: who words it.
         lexicon: names of items and attributes.
+        recommend_above: confidence for recommending, where timing is the Actor's.
     """
 
-    def __init__(self, model: LanguageModel, lexicon: Lexicon) -> None:
+    def __init__(self, model: LanguageModel, lexicon: Lexicon, recommend_above: float) -> None:
         self.model = model
         self.lexicon = lexicon
+        self.recommend_above = recommend_above
 
     def speak(
         self, states: Sequence[State], plans: Sequence[Plan], groundings: Sequence[Grounding]
@@ -71,6 +73,7 @@ class Actor:
             candidate_attributes=[attributes[attribute] for attribute in candidates],
             attribute_kinds=[self.lexicon.kinds[attribute] for attribute in candidates],
             confidence=min(max(grounding.confidence, 0.0), 1.0),
+            recommend_above=self.recommend_above,
             facts=[(items[fact.item], fact.relation, fact.value) for fact in grounding.facts],
             variant=state.key % 1_000_003,
         )

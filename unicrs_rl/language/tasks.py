@@ -87,6 +87,8 @@ class ActorInput(Message):
     """Kind of each candidate attribute."""
     confidence: float
     """Posterior probability that one of the candidate items is what the seeker wants."""
+    recommend_above: float
+    """How high that should be for a recommendation, by what worked on the validation split."""
     facts: list[Statement]
     variant: int
     """Varies the wording between conversations; not shown to a model."""

@@ -23,10 +23,8 @@ from unicrs_rl.language.tasks import (
     Statement,
 )
 
-RECOMMEND_ABOVE = 0.3
-"""Recommend when the candidates' posterior mass exceeds this."""
-RECOMMEND_ABOVE_WHEN_ELICITING = 0.5
-RECOMMEND_ABOVE_WHEN_PERSUADING = 0.2
+ELICITING, PERSUADING = 1.25, 0.8
+"""By how much such a strategy raises or lowers the threshold for recommending."""
 PERSUASION = frozenset(
     {
         Strategy.PERSONAL_OPINION,
@@ -59,22 +57,19 @@ _FACT_ORDER = ("director", "star", "genre", "tag", "writer", "year")
 _SLOT = re.compile(r"{(\w+)}")
 
 
-def recommend_above(strategy: Strategy) -> float:
-    """The threshold on the candidates' posterior mass under a strategy."""
-    if strategy in ELICITATION:
-        return RECOMMEND_ABOVE_WHEN_ELICITING
-    return RECOMMEND_ABOVE_WHEN_PERSUADING if strategy in PERSUASION else RECOMMEND_ABOVE
-
-
-def choose_act(strategy: Strategy, confidence: float, listed: bool, questions: bool) -> Act:
+def choose_act(
+    strategy: Strategy, confidence: float, listed: bool, questions: bool, recommend_above: float
+) -> Act:
     """Whether to recommend, ask or (with nothing to list or ask) chat.
 
     Args:
         confidence: posterior mass of the candidates.
         listed: there are candidate items.
         questions: there are open questions.
+        recommend_above: threshold on the confidence, before the strategy moves it.
     """
-    if listed and (not questions or confidence > recommend_above(strategy)):
+    manner = ELICITING if strategy in ELICITATION else PERSUADING if strategy in PERSUASION else 1.0
+    if listed and (not questions or confidence > recommend_above * manner):
         return Act.RECOMMEND
     return Act.ASK if questions else Act.CHAT
 
@@ -93,8 +88,7 @@ def choose_facts(inputs: FactInput) -> FactOutput:
 def act_and_speak(inputs: ActorInput) -> ActorOutput:
     """Answer the Actor's task."""
     strategy = Strategy(inputs.strategy)
-    listed, questions = bool(inputs.candidate_items), bool(inputs.candidate_attributes)
-    act = inputs.act or ACT_NAMES[choose_act(strategy, inputs.confidence, listed, questions)]
+    act = inputs.act or _chosen(inputs, strategy)
     items = list(
         (inputs.candidate_items if inputs.items is None else inputs.items) if act == "recommend" else ()
     )
@@ -106,6 +100,12 @@ def act_and_speak(inputs: ActorInput) -> ActorOutput:
         attributes=attributes,
         utterance=_utter(inputs, strategy, act, items, attributes),
     )
+
+
+def _chosen(inputs: ActorInput, strategy: Strategy) -> ActName:
+    """The act, where it is the Actor's choice."""
+    listed, questions = bool(inputs.candidate_items), bool(inputs.candidate_attributes)
+    return ACT_NAMES[choose_act(strategy, inputs.confidence, listed, questions, inputs.recommend_above)]
 
 
 def _utter(

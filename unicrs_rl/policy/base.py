@@ -28,6 +28,7 @@ class ArmContext:
         seed: of training.
         limit: T, turns allowed.
         slate: items in a list.
+        recommend_above: confidence above which the best simple rule recommends.
         dialogues: training conversations it will lead.
         corpus: human dialogues with strategy labels to warm up on; may be empty.
         options: the arm's own settings.
@@ -39,6 +40,7 @@ class ArmContext:
     seed: int
     limit: int = 15
     slate: int = 10
+    recommend_above: float = 0.3
     dialogues: int = 0
     corpus: tuple[Dialogue, ...] = ()
     options: Mapping[str, Any] | None = None

@@ -3,7 +3,8 @@
 Every conversation becomes fixed-width arrays, so that a batch is one block-diagonal graph and no
 code loops over conversations when it learns. Slots of the node axis, in this order::
 
-    seeker | wanted attributes | unwanted attributes | declined items | candidate items | candidate attributes
+    seeker | wanted attributes | unwanted attributes | indifferent attributes | declined items |
+    candidate items | candidate attributes
 
 Edges as in UNICORN: the seeker to each candidate item with its weight (posterior relative to the
 likeliest item), to each wanted attribute with weight 1, and every item to those of the listed
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from unicrs_rl.dialogue import STRATEGIES, Act, State
 from unicrs_rl.graphs.belief import States
 from unicrs_rl.graphs.catalogue import Catalogue
 
-WANTED, UNWANTED, DECLINED = 8, 12, 12
-"""Slots for wanted attributes, unwanted attributes and declined items; the latest are kept."""
-ROLES = ("seeker", "wanted", "unwanted", "declined", "candidate item", "candidate attribute")
+WANTED, UNWANTED, INDIFFERENT, DECLINED = 8, 12, 6, 18
+"""Slots for attributes by answer and for declined items; the latest are kept, heads of lists first."""
+ROLES = ("seeker", "wanted", "unwanted", "indifferent", "declined", "candidate item", "candidate attribute")
 HISTORY = 16
 """Past events kept for the sequence encoder."""
 N_FEATURES = 4
@@ -39,7 +40,7 @@ class GraphBatch(NamedTuple):
     Attributes:
         nodes: ``[b, n]`` node ids: items, then attributes after them; -1 where a slot is empty.
         weights: ``[b, k]`` weight of the edge from the seeker to each candidate item.
-        links: ``[b, declined + k, wanted + unwanted + k]`` of bool, item slot has attribute slot.
+        links: ``[b, item slots, attribute slots]`` of bool, the item has the attribute.
         features: ``[b, 2k + 1, N_FEATURES]`` numbers about each candidate: items, attributes, chat.
         mask: ``[b, 2k + 1]`` of bool, candidate can be chosen.
         context: ``[b, N_CONTEXT]`` numbers about the conversation.
@@ -84,9 +85,14 @@ class Layout:
         return slice(self.wanted.stop, self.wanted.stop + UNWANTED)
 
     @property
+    def indifferent(self) -> slice:
+        """Slots of attributes that the seeker does not care about."""
+        return slice(self.unwanted.stop, self.unwanted.stop + INDIFFERENT)
+
+    @property
     def declined(self) -> slice:
         """Slots of declined items."""
-        return slice(self.unwanted.stop, self.unwanted.stop + DECLINED)
+        return slice(self.indifferent.stop, self.indifferent.stop + DECLINED)
 
     @property
     def items(self) -> slice:
@@ -111,13 +117,13 @@ class Layout:
     @property
     def attribute_slots(self) -> NDArray[np.int64]:
         """Slots that hold attributes, in the order of the columns of ``links``."""
-        return _places(self.wanted, self.unwanted, self.attributes)
+        return _places(self.wanted, self.unwanted, self.indifferent, self.attributes)
 
     def roles(self) -> NDArray[np.int64]:
         """Index into :data:`ROLES` of each slot: ``[n]``."""
         role = np.zeros(self.size, dtype=np.int64)
         for index, part in enumerate(
-            (self.wanted, self.unwanted, self.declined, self.items, self.attributes)
+            (self.wanted, self.unwanted, self.indifferent, self.declined, self.items, self.attributes)
         ):
             role[part] = index + 1
         return role
@@ -134,13 +140,16 @@ def build(states: States, layout: Layout) -> GraphBatch:
     for row, state in enumerate(states.rows):
         _fill(nodes[row], layout.wanted, [a + layout.n_items for a in state.preferences.liked])
         _fill(nodes[row], layout.unwanted, [a + layout.n_items for a in state.preferences.disliked])
-        _fill(nodes[row], layout.declined, state.preferences.rejected_items)
+        _fill(nodes[row], layout.indifferent, [a + layout.n_items for a in state.preferences.open])
+        _fill(nodes[row], layout.declined, _declined(state))
     k = layout.k
-    nodes[:, layout.items] = states.items[:, :k]
-    questions = states.attributes[:, :k]
+    nodes[:, layout.items] = _first(states.items, k, -1)
+    questions = _first(states.attributes, k, -1)
     nodes[:, layout.attributes] = np.where(questions >= 0, questions + layout.n_items, -1)
-    listed = states.item_weights[:, :k]
-    mask = np.concatenate([states.items[:, :k] >= 0, questions >= 0, np.ones((len(states), 1), bool)], axis=1)
+    listed = _first(states.item_weights, k, 0.0)
+    mask = np.concatenate(
+        [nodes[:, layout.items] >= 0, questions >= 0, np.ones((len(states), 1), bool)], axis=1
+    )
     slots, strategies = _events(states.rows, nodes, layout)
     return GraphBatch(
         nodes=torch.from_numpy(nodes),
@@ -152,6 +161,19 @@ def build(states: States, layout: Layout) -> GraphBatch:
         event_slots=torch.from_numpy(slots),
         event_strategies=torch.from_numpy(strategies),
     )
+
+
+def _declined(state: State) -> list[int]:
+    """Declined items, the heads of lists last, because of more than fit the last ones are kept."""
+    heads = [decision.items[0] for decision in state.decisions if decision.items]
+    declined = state.preferences.rejected_items
+    return [item for item in declined if item not in heads] + [item for item in heads if item in declined]
+
+
+def _first(values: NDArray[Any], k: int, padding: float) -> NDArray[Any]:
+    """The first ``k`` columns, padded where there are fewer: ``[b, k]``."""
+    missing = max(0, k - values.shape[1])
+    return np.pad(values[:, :k], ((0, 0), (0, missing)), constant_values=padding)
 
 
 def _fill(nodes: NDArray[np.int64], part: slice, ids: Sequence[int]) -> None:
@@ -173,13 +195,13 @@ def _links(nodes: NDArray[np.int64], layout: Layout, catalogue: Catalogue) -> ND
 def _features(states: States, k: int) -> NDArray[np.float64]:
     """What is known of each candidate; chat has zeros."""
     features = np.zeros((len(states), 2 * k + 1, N_FEATURES))
-    weights = states.item_weights[:, :k]
+    weights = _first(states.item_weights, k, 0.0)
     features[:, :k, 0] = weights
     features[:, :k, 1] = np.cumsum(weights, axis=1)
-    features[:, k : 2 * k, 0] = states.masses[:, :k]
-    features[:, k : 2 * k, 1] = states.entropies[:, :k]
+    features[:, k : 2 * k, 0] = _first(states.masses, k, 0.0)
+    features[:, k : 2 * k, 1] = _first(states.entropies, k, 0.0)
     features[:, k : 2 * k, 2] = (
-        np.log1p(states.catalogue.degrees[np.maximum(states.attributes[:, :k], 0)]) / 5
+        np.log1p(states.catalogue.degrees[np.maximum(_first(states.attributes, k, 0), 0)]) / 5
     )
     features[:, : 2 * k, 3] = np.tile(np.arange(k) / k, 2)
     return features

@@ -15,6 +15,7 @@ averaged over the conversations of a batch. The paper has no baseline ``b``; tha
 from __future__ import annotations
 
 import copy
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +84,8 @@ class RsoConfig(BaseModel):
     )
     warm_up_epochs: int = Field(2, ge=1, description="passes over the supervised samples")
     warm_up_learning_rate: float = Field(1e-3, gt=0, description="of AdamW, supervised")
-    learning_rate: float = Field(5e-4, gt=0, description="of AdamW, reinforcement")
+    learning_rate: float = Field(1e-3, gt=0, description="of AdamW, reinforcement")
+    update_every: int = Field(4, ge=1, description="conversations per policy-gradient step")
     batch_size: int = Field(32, ge=1, description="supervised samples per step")
     discount: float = Field(0.99, ge=0, le=1, description="gamma, per turn")
     entropy: float = Field(0.02, ge=0, description="beta, weight of the entropy bonus")
@@ -128,7 +130,7 @@ class Rso(Learner):
         self.samples: list[tuple[str, int]] = []
         self._episodes: dict[int, _Episode] = {}
         self._finished: list[_Episode] = []
-        self._judge: Planner | None = None
+        self._exact: Planner | None = None
 
     @property
     def parameters(self) -> int:
@@ -140,10 +142,10 @@ class Rso(Learner):
         self._begin()
         if self.planner is None:
             return [self._plan(_prior(state.turn, state.limit)) for state in states.rows]
-        if self._judge is None:
-            self._judge = copy.deepcopy(self.planner).double().eval()
+        if self._exact is None:
+            self._exact = copy.deepcopy(self.planner).double().eval()
         with torch.inference_mode():
-            logits = self._judge([text_of(state) for state in states.rows])
+            logits = self._exact([text_of(state) for state in states.rows])
             chances = torch.round(logits.softmax(1), decimals=9).numpy()
         return [self._plan(row) for row in chances]
 
@@ -178,21 +180,25 @@ class Rso(Learner):
                 return {}
             samples, self.samples = self.samples, []
             return {"warm_up_loss": self._warm_up(samples)}
-        return self._reinforce(episodes) if episodes else {}
+        size = self.config.update_every
+        steps = [self._reinforce(episodes[start : start + size]) for start in range(0, len(episodes), size)]
+        return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]} if steps else {}
 
     @override
     def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
         header: dict[str, Any] = {
             "played": self.played,
-            "samples": self.samples if resumable else [],
             "resumable": resumable,
             "rng": self.rng.bit_generator.state,
             "config": self.config.model_dump(mode="json"),
             "tokenizer": None,
         }
         tensors: Tensors = {}
+        if resumable and self.samples:  # as a tensor: a header has its limits
+            text = json.dumps(self.samples).encode()
+            tensors["samples"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         if self.planner is not None and self.optimizer is not None:
-            tensors = named("planner.", self.planner.state_dict())
+            tensors |= named("planner.", self.planner.state_dict())
             if resumable:
                 tensors |= named("optimizer.", optimizer_tensors(self.optimizer))
             header["tokenizer"] = self.planner.tokenizer.backend_tokenizer.to_str()
@@ -201,9 +207,10 @@ class Rso(Learner):
     @override
     def load(self, tensors: Tensors, header: Mapping[str, Any]) -> None:
         self.played = header["played"]
-        self.samples = [(text, strategy) for text, strategy in header["samples"]]
+        kept = json.loads(tensors["samples"].numpy().tobytes()) if "samples" in tensors else []
+        self.samples = [(text, strategy) for text, strategy in kept]
         self.rng.bit_generator.state = header["rng"]
-        self._judge = None
+        self._exact = None
         if header["tokenizer"] is None:
             return
         if self.config.encoder == SMALL:
@@ -240,7 +247,7 @@ class Rso(Learner):
     def _take(self, planner: Planner) -> None:
         self.planner = planner
         self.optimizer = torch.optim.AdamW(planner.parameters(), lr=self.config.learning_rate)
-        self._judge = None
+        self._exact = None
 
     def _warm_up(self, samples: Sequence[tuple[str, int]]) -> float:
         """Stage 1: cross-entropy on (text, strategy) samples; the last epoch's mean loss."""
@@ -267,7 +274,7 @@ class Rso(Learner):
                     losses.append(float(loss.detach()))
                 loss_of_epoch = float(np.mean(losses))
             self.planner.eval()
-        self._judge = None
+        self._exact = None
         return loss_of_epoch
 
     def _reinforce(self, episodes: Sequence[_Episode]) -> dict[str, float]:
@@ -286,7 +293,7 @@ class Rso(Learner):
         gain = torch.from_numpy(gains).float()
         loss = -((taken * gain).sum() + self.config.entropy * (entropy * share).sum()) / len(episodes)
         _descend(self.optimizer, self.planner, loss, self.config.clip)
-        self._judge = None
+        self._exact = None
         return {
             "loss": float(loss.detach()),
             "entropy": float(entropy.detach().mean()),

@@ -15,9 +15,6 @@ from unicrs_rl.dialogue import STRATEGIES, Act, Plan, State, Strategy
 from unicrs_rl.graphs.belief import States
 from unicrs_rl.policy.base import Policy
 
-CONFIDENT_ABOVE = 0.3
-"""Recommend when the posterior mass of the list exceeds this."""
-
 WARMEST = (
     Strategy.PERSONAL_OPINION,
     Strategy.ENCOURAGEMENT,
@@ -100,6 +97,6 @@ class MaxEntropy(Rule):
     def decide_one(self, states: States, row: int) -> Plan:
         strategy = polite(states.rows[row])
         listed, open_ = states.items[row, 0] >= 0, states.attributes[row, 0] >= 0
-        if listed and (not open_ or states.confidence[row] > CONFIDENT_ABOVE):
+        if listed and (not open_ or states.confidence[row] > self.context.recommend_above):
             return recommend(states, row, self.context.slate, strategy)
         return ask(states, row, strategy) if open_ else Plan(strategy, Act.CHAT, (), ())

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from typing_extensions import override
 
@@ -54,13 +54,16 @@ from unicrs_rl.policy.graph_state import (
 )
 from unicrs_rl.policy.replay import Replay
 
+_SURE = 0.95
+"""A guide never waits for more certainty than this."""
+
 
 class UnifiedConfig(BaseModel):
     """Hyper-parameters of the unified arm."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    k: int = Field(10, ge=1, description="listed items and listed attributes each")
+    k: int = Field(10, ge=1, description="listed items and listed attributes each; at most the slate")
     dim: int = Field(32, ge=4, multiple_of=4, description="width of node and state vectors")
     graph_layers: int = Field(2, ge=0, description="graph convolutions")
     heads: int = Field(4, ge=1, description="attention heads over past events")
@@ -83,12 +86,22 @@ class UnifiedConfig(BaseModel):
         0.85, ge=0, le=1, description="share of exploring turns that follow the max-entropy rule"
     )
     guide_from: float = Field(
-        0.1, gt=0, le=1, description="lowest threshold of that rule, drawn log-uniformly per conversation"
+        0.33,
+        gt=0,
+        le=1,
+        description="lowest threshold of that rule, drawn log-uniformly per conversation, "
+        "as a multiple of the fitted one",
     )
-    guide_to: float = Field(0.6, gt=0, le=1, description="highest threshold of that rule")
+    guide_to: float = Field(2.0, ge=1, description="highest threshold of that rule, likewise")
     margin: float = Field(0.05, ge=0, description="by which a guided candidate should lead the others (DQfD)")
     margin_weight: float = Field(0.1, ge=0, description="weight of that in the loss")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> UnifiedConfig:
+        if self.dim % self.heads:
+            raise ValueError(f"heads: {self.heads} must divide dim, {self.dim}")
+        return self
 
 
 class QNetwork(nn.Module):
@@ -222,7 +235,7 @@ class Unified(Learner):
         self.turns = 0
         self.steps = 0
         self._paths: dict[int, list[_Step]] = {}
-        self._judge: QNetwork | None = None
+        self._exact: QNetwork | None = None
 
     @property
     def parameters(self) -> int:
@@ -230,13 +243,16 @@ class Unified(Learner):
         return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
 
     def decide(self, states: States) -> list[Plan]:
-        """Greedy, in double precision so that the batch a conversation is in cannot matter."""
-        if self._judge is None:
-            self._judge = copy.deepcopy(self.target if self.steps else self.network).double()
+        """Greedy on the target network, which is the online one smoothed over its last steps.
+
+        In double precision, so that the batch a conversation is in cannot matter.
+        """
+        if self._exact is None:
+            self._exact = copy.deepcopy(self.target if self.steps else self.network).double()
         graphs = build(states, self.layout)
         exact = GraphBatch(*(part.double() if part.is_floating_point() else part for part in graphs))
         with torch.inference_mode():
-            values = torch.round(self._judge(exact), decimals=9).numpy()
+            values = torch.round(self._exact(exact), decimals=9).numpy()
         choice = values.reshape(len(values), -1).argmax(axis=1)
         return [
             self._plan(states, row, *divmod(int(choice[row]), len(STRATEGIES)), values[row])
@@ -273,7 +289,7 @@ class Unified(Learner):
             return {}
         losses = [self._step() for _ in range(due)]
         self.steps += due
-        self._judge = None
+        self._exact = None
         return {"loss": float(np.mean(losses)) if losses else 0.0, "epsilon": self._epsilon()}
 
     @override
@@ -302,7 +318,7 @@ class Unified(Learner):
             load_optimizer(self.optimizer, under("optimizer.", tensors))
         self.played, self.turns, self.steps = header["played"], header["turns"], header["steps"]
         self.rng.bit_generator.state = header["rng"]
-        self._judge = None
+        self._exact = None
 
     def _epsilon(self) -> float:
         total = max(1.0, self.config.explore_share * self.context.dialogues)
@@ -320,7 +336,8 @@ class Unified(Learner):
         if self.rng.random() < self.config.guided:
             span = self.config.guide_to / self.config.guide_from
             chance = draws.uniform(states.rows[row].key, purpose="guide")[0]
-            sure = states.confidence[row] > self.config.guide_from * span**chance
+            threshold = self.context.recommend_above * self.config.guide_from * span**chance
+            sure = states.confidence[row] > min(threshold, _SURE)
             recommend = len(listed) and (not len(questions) or sure)
             return 0 if recommend else k if len(questions) else 2 * k, strategy, True
         options = [[2 * k], listed.tolist(), (questions + k).tolist()]

@@ -26,7 +26,15 @@ from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Act, Strategy
-from unicrs_rl.graphs.belief import Belief, Reject, Scoring, attribute_mass, binary_entropy, top_items
+from unicrs_rl.graphs.belief import (
+    EXCLUDED,
+    Belief,
+    Reject,
+    Scoring,
+    attribute_mass,
+    binary_entropy,
+    top_items,
+)
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.world import Session, Split, World
 from unicrs_rl.graphs.worlds import make_world
@@ -238,7 +246,7 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         volunteered = self.seekers.opening(rows)
         sessions = [self.seekers.sessions[row] for row in rows]
         self._belief.scores[rows] = self._first_scores(sessions)
-        self._belief.candidates[rows] = True
+        self._belief.candidates[rows] = self._belief.scores[rows] > EXCLUDED / 2
         self._status[rows] = 0
         self._turn[rows] = 0
         for row, attribute in zip(rows.tolist(), volunteered.tolist(), strict=True):

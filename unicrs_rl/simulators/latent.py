@@ -70,6 +70,8 @@ class Coefficients:
     """assumed"""
     trust_of_trustfulness: float = 0.4
     """assumed"""
+    trust_fact: float = 0.05
+    """assumed: trust won by each fact told about a recommended item"""
     wear: float = 0.7
     """assumed: each further use of the same strategy works this much as well as the one before"""
     pressure_early: float = 0.6
@@ -226,7 +228,7 @@ class LatentSeekers(Seekers):
         return uniform(self.keys[rows], self.turns[rows], purpose)
 
     def _feel_strategy(self, rows: NDArray[np.int64], actions: Actions) -> None:
-        """Strategy and timing move rapport, trust and pressure before the seeker answers."""
+        """Strategy, facts and timing move rapport, trust and pressure before the seeker answers."""
         c = self.coefficients
         worn = c.wear ** self._uses[rows, actions.strategy]
         warm, persuasive, press = (strategy_effects()[actions.strategy] * worn[:, None]).T
@@ -236,7 +238,8 @@ class LatentSeekers(Seekers):
         early = lists & (self.turns[rows] < 2)
         again = np.maximum(self._lists_in_a_row[rows] - 1, 0)
         self.moods[rows, 1] += warm * 2 * self._chance(rows, "sociability")
-        self.moods[rows, 2] += persuasive * 2 * self._chance(rows, "trustfulness")
+        informed = c.trust_fact * actions.facts_told * lists
+        self.moods[rows, 2] += (persuasive + informed) * 2 * self._chance(rows, "trustfulness")
         pushed = press + c.pressure_early * early + c.pressure_repeat * again
         self.moods[rows, 4] = c.pressure_memory * self.moods[rows, 4] + pushed
 
