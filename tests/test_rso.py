@@ -13,6 +13,7 @@ from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Act, Decision, Dialogue, Reply, Strategy, Turn
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.components import Components
+from unicrs_rl.experiments.config import resolve
 from unicrs_rl.graphs.belief import States
 from unicrs_rl.graphs.readers import inspired
 from unicrs_rl.graphs.world import Split
@@ -127,6 +128,16 @@ def test_policy_gradient_solves_a_bandit(components: Components, baseline: Basel
     play_bandit(learner, components, 60)
     plans = learner.decide(states_of(components, 20, seed=777))
     assert np.mean([plan.strategy is Strategy.SIMILARITY for plan in plans]) >= 0.95
+
+
+def test_policy_gradient_takes_a_step_every_few_conversations(components: Components) -> None:
+    steps = []
+    for size in (4, 16):
+        learner = Rso(context_of(components, options={"width": 32, "update_every": size}))
+        play_bandit(learner, components, 1)
+        assert learner.optimizer is not None
+        steps.append(int(next(iter(learner.optimizer.state.values()))["step"]))
+    assert steps == [4, 1]
 
 
 def test_batch_baseline_removes_what_all_conversations_earn_alike(components: Components) -> None:
@@ -244,3 +255,29 @@ def test_a_missing_encoder_is_one_clear_line() -> None:
     with pytest.raises(InputError, match="no-such-folder") as caught:
         pretrained_planner("no-such-folder/at-all", 64)
     assert "\n" not in str(caught.value)
+
+
+def save_encoder(folder: Path, **changes: object) -> Path:
+    """A small BERT made on the spot, with its tokenizer."""
+    planner = small_planner(TEXTS, 400, 32, 1, 64)
+    planner.encoder.save_pretrained(folder)
+    planner.tokenizer.save_pretrained(folder)
+    if "dtype" in changes:
+        planner.encoder.to(changes["dtype"]).save_pretrained(folder)
+    return folder
+
+
+def test_an_encoder_with_few_positions_or_half_precision_is_taken(tmp_path: Path) -> None:
+    for name, changes in (("few", {}), ("half", {"dtype": torch.bfloat16})):
+        planner = pretrained_planner(str(save_encoder(tmp_path / name, **changes)), max_tokens=96).eval()
+        with torch.inference_mode():
+            assert planner(["a long story " * 100, "hi"]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("missing", ["tokenizer*", "*.safetensors", "config.json"])
+def test_an_incomplete_encoder_is_refused_before_a_run(tmp_path: Path, missing: str) -> None:
+    folder = save_encoder(tmp_path / "encoder")
+    for path in folder.glob(missing):
+        path.unlink()
+    with pytest.raises(InputError, match=r"arm\.rso\.encoder"):
+        resolve({"arm": {"rso": {"encoder": str(folder)}}})

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from unicrs_rl import draws
-from unicrs_rl.dialogue import STRATEGIES, Act, Decision, Preferences, State, Strategy
+from unicrs_rl.dialogue import STRATEGIES, Act, Decision, Plan, Preferences, State, Strategy
 from unicrs_rl.experiments.components import Components
+from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.graphs.belief import States
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.policy.base import ArmContext
 from unicrs_rl.policy.graph_state import GraphBatch, Layout, build, join
 from unicrs_rl.policy.replay import Replay
+from unicrs_rl.policy.rules import Random
 from unicrs_rl.policy.unified import QNetwork, Unified, UnifiedConfig
 
 
@@ -233,6 +235,7 @@ def test_decisions_do_not_depend_on_the_batch(components: Components) -> None:
             (states.rows[row],),
             states.catalogue,
             *(getattr(states, name)[row : row + 1] for name in _ARRAYS),
+            states.slate,
         )
         singles.extend(learner.decide(one))
     assert learner.decide(states) == singles
@@ -255,3 +258,26 @@ def test_joining_batches_keeps_their_order(components: Components) -> None:
     parts = [graphs.rows(np.array([row])) for row in range(5)]
     for whole, again in zip(graphs, join(parts), strict=True):
         assert torch.equal(whole, again)
+
+
+def test_every_past_event_finds_its_node(components: Components) -> None:
+    """Declined lists by their heads, questions by their attribute, whatever the answer was."""
+    seen: list[States] = []
+
+    class Watching(Random):
+        def decide(self, states: States) -> list[Plan]:
+            seen.append(states)
+            return super().decide(states)
+
+    policy = Watching(components.policy("random", 0).context)
+    Conversations(components).hold(policy, components.world.sessions(Split.TEST, 40, 0))
+    about = 0
+    for states in seen:
+        slots = build(states, Layout(10, components.world.catalogue.n_items)).event_slots.numpy()
+        for row, state in enumerate(states.rows):
+            found = slots[row, 1 : 1 + len(state.decisions)]  # the first is what was volunteered
+            expected = [bool(decision.items or decision.attributes) for decision in state.decisions]
+            if state.preferences.liked:
+                assert [slot >= 0 for slot in found] == expected
+                about += sum(expected)
+    assert about > 500

@@ -24,6 +24,9 @@ from unicrs_rl.language.preference_reasoner import PreferenceReasoner
 from unicrs_rl.policy.arms import arms
 from unicrs_rl.policy.base import ArmContext, Policy
 
+LISTED = 10
+"""K: items and questions that a state lists by default."""
+
 
 @dataclass(frozen=True)
 class Components:
@@ -93,6 +96,11 @@ def read_corpus(config: RunConfig) -> tuple[Dialogue, ...]:
     return () if config.corpus is None else inspired.read(config.corpus, Split.TRAIN).dialogues
 
 
+def _listed(config: RunConfig) -> int:
+    """How many items and questions a state lists: enough for the slate and for every arm."""
+    return max(config.slate, LISTED, *(int(own.get("k", 0)) for own in config.arm.values()), 0)
+
+
 def build(
     config: RunConfig,
     world: World,
@@ -117,7 +125,7 @@ def build(
         world=world,
         embeddings=embeddings,
         prior=Prior(world, embeddings, config.prior),
-        beliefs=Beliefs(catalogue, config.reject, config.slate, embeddings),
+        beliefs=Beliefs(catalogue, config.reject, _listed(config), config.slate, embeddings),
         model=model,
         reasoner=PreferenceReasoner(model, lexicon),
         retriever=FactRetriever(model, catalogue),

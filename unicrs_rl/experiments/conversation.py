@@ -181,7 +181,7 @@ class Conversations:
         """Decisions without words: open columns by the rule of the embedded Actor."""
         moves = []
         for row, plan in enumerate(plans):
-            items = tuple(item for item in states.items[row].tolist() if item >= 0)
+            items = tuple(item for item in states.items[row, : states.slate].tolist() if item >= 0)
             questions = tuple(a for a in states.attributes[row].tolist() if a >= 0)
             act = plan.act
             if act is None:

@@ -201,6 +201,7 @@ class States:
         attributes: the most informative open questions, ``[batch, K]``, -1 where none is left.
         entropies: their weighted entropies in bits, ``[batch, K]``.
         masses: probability of a yes to each, ``[batch, K]``.
+        slate: how many of the items a recommendation shows.
     """
 
     rows: tuple[State, ...]
@@ -211,14 +212,15 @@ class States:
     attributes: NDArray[np.int64]
     entropies: NDArray[np.float64]
     masses: NDArray[np.float64]
+    slate: int
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
-        """Posterior mass of the listed items: ``[batch]``."""
-        mass: NDArray[np.float64] = np.minimum(self.item_weights.sum(axis=1), 1.0)
+        """Posterior mass of the items that a recommendation would show: ``[batch]``."""
+        mass: NDArray[np.float64] = np.minimum(self.item_weights[:, : self.slate].sum(axis=1), 1.0)
         return mass
 
 
@@ -229,13 +231,15 @@ class Beliefs:
     Args:
         catalogue: of the world.
         reject: what a "no" does.
-        k: how many items and questions are listed.
+        k: how many items and questions are listed, at least the slate.
+        slate: how many items a recommendation shows.
         embeddings: for ``penalty``.
     """
 
     catalogue: Catalogue
     reject: Reject = Reject.FILTER
     k: int = 10
+    slate: int = 10
     embeddings: Embeddings | None = None
 
     def states(self, rows: Sequence[State], log_prior: NDArray[np.float64]) -> States:
@@ -255,6 +259,7 @@ class Beliefs:
             attributes=attributes,
             entropies=binary_entropy(masses),
             masses=masses,
+            slate=self.slate,
         )
 
     def _questions(

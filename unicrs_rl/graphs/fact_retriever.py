@@ -34,7 +34,7 @@ class FactRetriever:
 
     def ground(self, states: States, plans: Sequence[Plan]) -> list[Grounding]:
         """Candidates and facts for each conversation of a batch."""
-        items = [_listed(row) for row in states.items.tolist()]
+        items = [_listed(row)[: states.slate] for row in states.items.tolist()]
         facts = [self._facts(plan, row) for plan, row in zip(plans, items, strict=True)]
         inputs = [self._inputs(states, row, about) for row, about in enumerate(facts)]
         answers = self.model.complete(FACT_RETRIEVER, inputs)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -143,10 +143,10 @@ def build(states: States, layout: Layout) -> GraphBatch:
         _fill(nodes[row], layout.indifferent, [a + layout.n_items for a in state.preferences.open])
         _fill(nodes[row], layout.declined, _declined(state))
     k = layout.k
-    nodes[:, layout.items] = _first(states.items, k, -1)
-    questions = _first(states.attributes, k, -1)
+    nodes[:, layout.items] = states.items[:, :k]
+    questions = states.attributes[:, :k]
     nodes[:, layout.attributes] = np.where(questions >= 0, questions + layout.n_items, -1)
-    listed = _first(states.item_weights, k, 0.0)
+    listed = states.item_weights[:, :k]
     mask = np.concatenate(
         [nodes[:, layout.items] >= 0, questions >= 0, np.ones((len(states), 1), bool)], axis=1
     )
@@ -170,12 +170,6 @@ def _declined(state: State) -> list[int]:
     return [item for item in declined if item not in heads] + [item for item in heads if item in declined]
 
 
-def _first(values: NDArray[Any], k: int, padding: float) -> NDArray[Any]:
-    """The first ``k`` columns, padded where there are fewer: ``[b, k]``."""
-    missing = max(0, k - values.shape[1])
-    return np.pad(values[:, :k], ((0, 0), (0, missing)), constant_values=padding)
-
-
 def _fill(nodes: NDArray[np.int64], part: slice, ids: Sequence[int]) -> None:
     """Put the latest ids that fit into a part of the node axis."""
     latest = ids[-(part.stop - part.start) :]
@@ -195,13 +189,13 @@ def _links(nodes: NDArray[np.int64], layout: Layout, catalogue: Catalogue) -> ND
 def _features(states: States, k: int) -> NDArray[np.float64]:
     """What is known of each candidate; chat has zeros."""
     features = np.zeros((len(states), 2 * k + 1, N_FEATURES))
-    weights = _first(states.item_weights, k, 0.0)
+    weights = states.item_weights[:, :k]
     features[:, :k, 0] = weights
     features[:, :k, 1] = np.cumsum(weights, axis=1)
-    features[:, k : 2 * k, 0] = _first(states.masses, k, 0.0)
-    features[:, k : 2 * k, 1] = _first(states.entropies, k, 0.0)
+    features[:, k : 2 * k, 0] = states.masses[:, :k]
+    features[:, k : 2 * k, 1] = states.entropies[:, :k]
     features[:, k : 2 * k, 2] = (
-        np.log1p(states.catalogue.degrees[np.maximum(_first(states.attributes, k, 0), 0)]) / 5
+        np.log1p(states.catalogue.degrees[np.maximum(states.attributes[:, :k], 0)]) / 5
     )
     features[:, : 2 * k, 3] = np.tile(np.arange(k) / k, 2)
     return features

@@ -9,17 +9,21 @@ needs no download.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from unicrs_rl.dialogue import STRATEGIES, Dialogue, State, Strategy
 from unicrs_rl.errors import InputError
 
 SMALL = "small"
+_RESERVED = 2
+"""Positions that RoBERTa and its kin number before the first token."""
 _PADDING, _UNKNOWN = "[PAD]", "[UNK]"
 
 
@@ -132,28 +136,39 @@ def small_planner_with(
 
 
 def check_encoder(name: str) -> None:
-    """Look whether there is a Hugging Face model of that folder or name, without loading its weights.
+    """Look whether there is a Hugging Face encoder of that folder or name, before a run starts.
 
     Raises:
         ValueError: if not.
     """
     try:
         AutoConfig.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"encoder {name!r} cannot be loaded: {reason}") from None
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ValueError(f"encoder {name!r} has no tokenizer")
+    folder = Path(name)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise ValueError(f"encoder {name!r} has no weights")
 
 
 def pretrained_planner(name: str, max_tokens: int) -> Planner:
-    """A planner on a Hugging Face encoder, by folder or name.
+    """A planner on a Hugging Face encoder, by folder or name, in single precision.
+
+    Texts are cut to what the encoder can take, if that is less than ``max_tokens``.
 
     Raises:
         InputError: if it cannot be loaded.
     """
+    logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        encoder = AutoModel.from_pretrained(name)
+        encoder = AutoModel.from_pretrained(name).float()
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"encoder {name!r} cannot be loaded: {reason}") from None
-    return Planner(encoder, tokenizer, max_tokens)
+    positions = getattr(encoder.config, "max_position_embeddings", None) or max_tokens + _RESERVED
+    longest = min(max_tokens, positions - _RESERVED, tokenizer.model_max_length)
+    return Planner(encoder, tokenizer, longest)

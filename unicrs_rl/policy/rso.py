@@ -180,9 +180,7 @@ class Rso(Learner):
                 return {}
             samples, self.samples = self.samples, []
             return {"warm_up_loss": self._warm_up(samples)}
-        size = self.config.update_every
-        steps = [self._reinforce(episodes[start : start + size]) for start in range(0, len(episodes), size)]
-        return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]} if steps else {}
+        return self._reinforce(episodes) if episodes else {}
 
     @override
     def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
@@ -278,27 +276,39 @@ class Rso(Learner):
         return loss_of_epoch
 
     def _reinforce(self, episodes: Sequence[_Episode]) -> dict[str, float]:
-        """Stage 2: one policy-gradient step on a batch of conversations."""
+        """Stage 2: policy-gradient steps on a batch of conversations, a few conversations at a time."""
+        returns = [discounted(episode.rewards, self.config.discount) for episode in episodes]
+        gains = returns
+        if self.config.baseline is Baseline.BATCH:
+            baselines = _baselines(returns)
+            gains = [r - baselines[: len(r)] for r in returns]
+        size = self.config.update_every
+        starts = range(0, len(episodes), size)
+        steps = [self._step(episodes[i : i + size], gains[i : i + size]) for i in starts]
+        loss, entropy = np.mean(steps, axis=0)
+        self._exact = None
+        return {
+            "loss": float(loss),
+            "entropy": float(entropy),
+            "return": float(np.mean([r[0] for r in returns])),
+        }
+
+    def _step(
+        self, episodes: Sequence[_Episode], gains: Sequence[NDArray[np.float64]]
+    ) -> tuple[float, float]:
+        """One gradient step on conversations and their returns less the baseline; loss and entropy."""
         assert self.planner is not None
         assert self.optimizer is not None
-        returns = [discounted(episode.rewards, self.config.discount) for episode in episodes]
-        baselines = _baselines(returns) if self.config.baseline is Baseline.BATCH else None
-        gains = np.concatenate([r - baselines[: len(r)] if baselines is not None else r for r in returns])
         self.planner.eval()  # the update follows the policy that acted, which has no dropout
         log_p = self.planner([text for e in episodes for text in e.texts]).log_softmax(1)
         chosen = torch.tensor([s for e in episodes for s in e.strategies])
         taken = log_p.gather(1, chosen[:, None]).squeeze(1)
         entropy = -(log_p.exp() * log_p).sum(1)
         share = torch.cat([torch.full((len(e.texts),), 1 / len(e.texts)) for e in episodes])
-        gain = torch.from_numpy(gains).float()
+        gain = torch.from_numpy(np.concatenate(gains)).float()
         loss = -((taken * gain).sum() + self.config.entropy * (entropy * share).sum()) / len(episodes)
         _descend(self.optimizer, self.planner, loss, self.config.clip)
-        self._exact = None
-        return {
-            "loss": float(loss.detach()),
-            "entropy": float(entropy.detach().mean()),
-            "return": float(np.mean([r[0] for r in returns])),
-        }
+        return float(loss.detach()), float(entropy.detach().mean())
 
     def _chances(self, states: States, texts: Sequence[str]) -> NDArray[np.float64]:
         """Strategy probabilities to sample from: ``[b, strategies]``."""

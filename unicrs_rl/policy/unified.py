@@ -63,7 +63,7 @@ class UnifiedConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    k: int = Field(10, ge=1, description="listed items and listed attributes each; at most the slate")
+    k: int = Field(10, ge=1, description="candidate items and candidate attributes each")
     dim: int = Field(32, ge=4, multiple_of=4, description="width of node and state vectors")
     graph_layers: int = Field(2, ge=0, description="graph convolutions")
     heads: int = Field(4, ge=1, description="attention heads over past events")
@@ -86,13 +86,13 @@ class UnifiedConfig(BaseModel):
         0.85, ge=0, le=1, description="share of exploring turns that follow the max-entropy rule"
     )
     guide_from: float = Field(
-        0.33,
+        0.6,
         gt=0,
         le=1,
         description="lowest threshold of that rule, drawn log-uniformly per conversation, "
         "as a multiple of the fitted one",
     )
-    guide_to: float = Field(2.0, ge=1, description="highest threshold of that rule, likewise")
+    guide_to: float = Field(1.6, ge=1, description="highest threshold of that rule, likewise")
     margin: float = Field(0.05, ge=0, description="by which a guided candidate should lead the others (DQfD)")
     margin_weight: float = Field(0.1, ge=0, description="weight of that in the loss")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
