@@ -64,8 +64,10 @@ def _differences(reference: str, rows: list[Mapping[str, Any]]) -> Table:
     """Differences of one arm from each other arm; those detected are marked."""
     others = list(dict.fromkeys(row["b"] for row in rows))
     table = Table(title=f"{reference} minus ... (95% interval, p)", title_justify="left")
-    table.caption = "* interval clear of zero and p below 0.05, not corrected for the number of comparisons;\n"
+    table.caption = (
+        "* interval clear of zero and p below 0.05, not corrected for the number of comparisons;\n"
         "where not all dialogues have a value, those in which both arms have one are compared"
+    )
     table.add_column("metric")
     for other in others:
         table.add_column(other, justify="right")
