@@ -137,6 +137,45 @@ def test_a_file_that_is_not_utf8_is_named(bistros: Path, name: str) -> None:
     complaint(lambda: folder.read(bistros), name, "utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "row"),
+    [
+        ("items.csv", "Golden Fork", '"Golden Fork', "row 3"),
+        ("interactions.csv", "u0,2,5", '"u0,2,5', "row 3"),
+        ("items.csv", "2,Golden Fork,italian,lively\n3,", '2,"Golden Fork,italian,lively\n3,"x" ', "row 3"),
+    ],
+)
+def test_an_unbalanced_quote_is_blamed_on_its_file(
+    bistros: Path, name: str, old: str, new: str, row: str
+) -> None:
+    replace(bistros / name, old, new)
+    complaint(lambda: folder.read(bistros), f"{name}, {row}", "quotation mark")
+
+
+@pytest.mark.parametrize(("name", "header"), [("items.csv", "cuisine"), ("interactions.csv", "user")])
+def test_a_column_that_is_there_twice_is_named(bistros: Path, name: str, header: str) -> None:
+    lines = (bistros / name).read_text().splitlines()
+    lines = [f"{lines[0]}, {header} "] + [f"{line},x" for line in lines[1:]]
+    (bistros / name).write_text("\n".join(lines))
+    complaint(lambda: folder.read(bistros), name, f"column '{header}' is there 2 times")
+
+
+def test_an_empty_list_of_attributes_is_refused(bistros: Path) -> None:
+    (bistros / "world.toml").write_text("[items]\nattributes = []")
+    complaint(lambda: folder.read(bistros), "world.toml: items.attributes is empty")
+
+
+def test_a_catalogue_of_numbers_alone_is_refused(bistros: Path) -> None:
+    table = pl.DataFrame({"id": range(1, 7), "name": list("abcdef"), "price": [1.5, 2, 3, 4, 5, 6]})
+    table.write_csv(bistros / "items.csv")
+    complaint(lambda: folder.read(bistros), "items.csv: no column is an attribute", "world.toml")
+
+
+def test_blank_lines_do_not_shift_the_row_of_an_error(bistros: Path) -> None:
+    replace(bistros / "interactions.csv", FIRST, "u0,1,5\n\n,,\nu0,2,good")
+    complaint(lambda: folder.read(bistros), "interactions.csv, row 5", "'good'")
+
+
 @pytest.mark.parametrize("stem", ["items", "interactions"])
 def test_a_broken_parquet_file_is_named(bistros: Path, stem: str) -> None:
     pl.read_csv(bistros / f"{stem}.csv").write_parquet(bistros / f"{stem}.parquet")
@@ -272,6 +311,12 @@ def test_redial_missing_and_truncated_files_are_named(small_redial: Path, name: 
     complaint(lambda: redial.read(small_redial), f"{name}: No such file")
 
 
+def test_redial_bare_original_release_is_told_what_is_missing(small_redial: Path) -> None:
+    for name in GRAPH_FILES:
+        (small_redial / name).unlink()
+    complaint(lambda: redial.read(small_redial), *GRAPH_FILES, "released with iEvaLM", "beside the dialogues")
+
+
 def test_redial_truncated_dialogues_are_named_with_their_line(small_redial: Path) -> None:
     cut(small_redial / "valid_data.jsonl")
     complaint(lambda: redial.read(small_redial), "valid_data.jsonl, line 4: not valid JSON")
@@ -404,7 +449,8 @@ def test_unicorn_fault_in_the_graph_is_named(
         ("train", '{"0": [0, NaN]}', ("0.1", "finite number")),
         ("test", '{"1": [4]}', ("user 1 has item 4", "0 to 3")),
         ("test", '{"1": [-1]}', ("user 1 has item -1",)),
-        ("test", '{"7": [0]}', ("user 7 has no interaction in review_dict_train.json",)),
+        ("test", '{"7": [0]}', ("no usable interactions", "1 test users without training interactions")),
+        ("train", '{"1": [3]}', ("no usable interactions", "1 train interactions that a later split")),
     ],
 )
 def test_unicorn_fault_in_interactions_is_named(
@@ -422,6 +468,8 @@ def test_unicorn_negative_user_is_named(small_lastfm: Path) -> None:
 def test_yelp_taxonomy_with_an_unknown_attribute_is_named(small_lastfm: Path) -> None:
     (small_lastfm / GRAPH / "2-layer taxonomy.json").write_text('{"Food": [0, 17]}')
     complaint(lambda: unicorn_directory.read(small_lastfm), "2-layer taxonomy.json", "'Food'", "17")
+    (small_lastfm / GRAPH / "2-layer taxonomy.json").write_text('{"Food": ["Soup"]}')
+    complaint(lambda: unicorn_directory.read(small_lastfm), "2-layer taxonomy.json", "'Food'", "'Soup'")
 
 
 # --- INSPIRED ---

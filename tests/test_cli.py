@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from unicrs_rl.cli import main
+from unicrs_rl.cli import Settings, main
+from unicrs_rl.experiments.config import OPTIONS, resolve
 
 VERBS = ("compare", "train", "evaluate", "report", "worlds", "doctor")
 TINY = ("--train-dialogues", "16", "--seeds", "0", "--workers", "1")
@@ -29,11 +31,10 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of a command that must fail with 2."""
     code, _, err = call(capsys, *arguments)
-    lines = [line for line in err.splitlines() if line.strip() and "━" not in line]
     assert code == 2, err
-    assert len(lines) == 1, err
-    assert lines[0].startswith("unicrs-rl: ")
-    return lines[0]
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("unicrs-rl: ")
+    return err
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -57,17 +58,17 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
         (("compar",), "did you mean compare"),
         (("compare", "--dialoges", "3"), "did you mean --dialogues"),
         (("compare", "--dialogues", "x"), "--dialogues"),
-        (("compare", "--dialogues", "0"), "dialogues"),
-        (("compare", "--dialogues", "-3"), "dialogues"),
-        (("compare", "--train-dialogues", "-1"), "train-dialogues"),
+        (("compare", "--dialogues", "0"), "--dialogues: must be at least 1 (it is 0)"),
+        (("compare", "--dialogues", "-3"), "--dialogues: must be at least 1 (it is -3)"),
+        (("compare", "--train-dialogues", "-1"), "--train-dialogues: must be at least 0 (it is -1)"),
         (("compare", "--world", "movie"), "did you mean movies"),
         (("compare", "--arms", "unifed,rso"), "did you mean unified"),
-        (("compare", "--arms", "unified,unified"), "twice"),
-        (("compare", "--arms", ""), "arms"),
-        (("compare", "--seeds", "a"), "seeds"),
-        (("compare", "--user", "latnt"), "did you mean latent"),
+        (("compare", "--arms", "unified,unified"), "--arms: the same entry twice (it is 'unified,unified')"),
+        (("compare", "--arms", ""), "--arms: at least one is needed"),
+        (("compare", "--seeds", "a"), "--seeds: must be a whole number (it is 'a')"),
+        (("compare", "--user", "latnt"), "--user: unknown user simulator 'latnt'; did you mean latent"),
         (("compare", "--llm", "embeded"), "did you mean embedded"),
-        (("compare", "--reject", "maybe"), "reject"),
+        (("compare", "--reject", "maybe"), "--reject: must be 'filter', 'penalty' or 'none' (it is 'maybe')"),
         (("compare", "--world", "redial"), "--data"),
         (("compare", "--world", "redial", "--data", "/no/such/place"), "/no/such/place"),
         (("compare", "--world", "/no/such/place"), "/no/such/place"),
@@ -75,14 +76,19 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
         (("compare", "--config", "/no/such/file.toml"), "/no/such/file.toml"),
         (("compare", "--resume", "--force"), "exclude"),
         (("compare", "--workers", "0"), "workers"),
-        (("train", "--arm", "rsoo"), "did you mean rso"),
+        (("train", "--arm", "rsoo"), "--arm: unknown arm 'rsoo'; did you mean rso"),
         (("evaluate",), "run folder"),
         (("evaluate", "/no/such/run"), "/no/such/run"),
         (("evaluate", "--arm", "unified"), "learns"),
-        (("evaluate", "--arm", "greedy", "--dialogues", "0"), "dialogues"),
+        (("evaluate", "--arm", "greedy", "--dialogues", "0"), "--dialogues: must be at least 1 (it is 0)"),
+        (("evaluate", "/no/such/checkpoints/rso-seed0.safetensors"), "no such checkpoint"),
+        (("evaluate", "/no/such/embeddings.safetensors"), "ARM-seedN.safetensors"),
         (("evaluate", "--arm", "greedy", "--split", "tset"), "split"),
         (("report", "/no/such/run"), "/no/such/run"),
         (("worlds", "--world", "redail"), "did you mean redial"),
+        (("worlds", "--data", "/no/such/place"), "/no/such/place"),
+        (("worlds", "--data", "."), "no world found"),
+        (("doctor", "--data", "/no/such/place"), "/no/such/place"),
     ],
 )
 def test_wrong_use_is_one_clear_line(
@@ -101,11 +107,12 @@ def test_wrong_use_is_one_clear_line(
     ("content", "says"),
     [
         ("dialoges = 3", "did you mean dialogues"),
-        ("dialogues = 'many'", "dialogues"),
+        ("dialogues = 'many'", "settings.toml: dialogues: must be a whole number (it is 'many')"),
+        ("user = 'latnt'", "settings.toml: user: unknown user simulator 'latnt'"),
         ("dialogues = ", "TOML"),
-        ("[reward]\nsignal = 'both'", "signal"),
-        ("[embeddings]\ndimension = 3", "dimension"),
-        ("[arm.unifed]\nk = 3", "did you mean unified"),
+        ("[reward]\nsignal = 'both'", "settings.toml: reward.signal: must be "),
+        ("[embeddings]\ndimension = 3", "settings.toml: embeddings.dimension: there is no such setting"),
+        ("[arm.unifed]\nk = 3", "settings.toml: unknown arm 'unifed'; did you mean unified"),
         ("[arm.unified]\nkk = 3", "kk"),
         ("[arm.rso]\nwidth = 7", "width"),
     ],
@@ -208,6 +215,60 @@ def test_rules_are_evaluated_without_training(capsys: pytest.CaptureFixture[str]
     assert json.loads(text)["sr@15"] > 0.5
 
 
+def test_a_checkpoint_is_evaluated_by_its_path(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = ("--train-dialogues", "16", "--seeds", "0,3", "--workers", "1")
+    assert call(capsys, "train", "--arm", "unified", "--out", str(run), *settings)[0] == 0
+    checkpoint = str(run / "checkpoints" / "unified-seed3.safetensors")
+    code, text, _ = call(capsys, "evaluate", checkpoint, "--dialogues", "4", "--json")
+    found = json.loads(text)
+    assert (code, found["arm"], found["seed"]) == (0, "unified", 3)
+    assert "of arm 'unified'" in complaint(capsys, "evaluate", checkpoint, "--arm", "rso")
+
+
+def test_a_run_is_taken_up_from_another_directory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bistros: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths given from where one stood when the run was started hold from everywhere."""
+    monkeypatch.chdir(bistros.parent)
+    run = tmp_path / "run"
+    settings = ("--arms", "greedy,random", "--dialogues", "4", "--out", str(run), *TINY)
+    assert call(capsys, "compare", "--world", bistros.name, *settings)[0] == 0
+    elsewhere = tmp_path / "else" / "where"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    assert call(capsys, "evaluate", str(run), "--arm", "greedy", "--dialogues", "2")[0] == 0
+    assert call(capsys, "compare", "--world", f"../../{bistros.name}", "--resume", *settings)[0] == 0
+    assert str(tmp_path) not in (run / "results.json").read_text()
+
+
+def test_a_named_world_stays_a_name_beside_a_folder_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "redial").mkdir()
+    assert resolve({"world": "redial"}).world == "redial"
+    assert resolve({"world": "./redial", "corpus": "talk"}).model_dump(include={"world", "corpus"}) == {
+        "world": str(tmp_path / "redial"),
+        "corpus": tmp_path / "talk",
+    }
+
+
+def test_messages_know_the_options_of_the_command_line() -> None:
+    fields = {field.name for field in dataclasses.fields(Settings)} | {"arms", "dialogues"}
+    assert set(OPTIONS) == fields - {"config"}
+
+
+def test_force_does_not_replace_the_folder_of_its_settings(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("dialogues = 5\n")
+    arguments = ("compare", "--config", str(config), "--out", str(tmp_path), "--force")
+    assert "--config" in complaint(capsys, *arguments)
+    assert config.read_text() == "dialogues = 5\n"
+
+
 def test_training_a_rule_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert "rule" in complaint(capsys, "train", "--arm", "greedy", "--out", str(out))
@@ -281,6 +342,13 @@ def test_worlds_reads_real_data(capsys: pytest.CaptureFixture[str], shared: Path
     (row,) = json.loads(text)["worlds"]
     assert code == 0
     assert (row["items"], row["attributes"], row["seekers"]) == (7432, {"tag": 33}, 1801)
+
+
+def test_worlds_reads_those_in_a_folder(capsys: pytest.CaptureFixture[str], bistros: Path) -> None:
+    for folder in (bistros, bistros.parent):
+        code, text, _ = call(capsys, "worlds", "--data", str(folder), "--json")
+        (row,) = json.loads(text)["worlds"]
+        assert (code, row["name"], row["items"], row["use"]) == (0, "bistros", 6, f"--world {bistros}")
 
 
 def test_doctor_finds_versions_extras_and_data(capsys: pytest.CaptureFixture[str], bistros: Path) -> None:

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.compare import compare
 from unicrs_rl.experiments.components import Components, build
-from unicrs_rl.experiments.config import resolve
+from unicrs_rl.experiments.config import OnExisting, resolve
 from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.experiments.report import write_report
 from unicrs_rl.experiments.results import schema
@@ -38,6 +38,16 @@ SMALL: dict[str, Any] = {
     "embeddings": {"epochs": 2},
     "arm": {"rso": {"width": 32, "warm_up_epochs": 1}, "unified": {"warm_up_turns": 32}},
 }
+
+
+TALK = {
+    "dialog_id": "d",
+    "dialog": [
+        {"speaker": "SEEKER", "text": "hello", "strategy": None},
+        {"speaker": "RECOMMENDER", "text": "what do you like?", "strategy": "opinion_inquiry"},
+    ],
+}
+"""A human dialogue as INSPIRED writes it."""
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +232,106 @@ def test_force_does_not_delete_what_is_no_run_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         compare(resolve(SMALL), tmp_path, existing="force")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def rules_run(out: Path, existing: OnExisting = "refuse", **settings: Any) -> dict[str, Any]:
+    """A run of a second: two rules on a small catalogue."""
+    small = {"arms": "greedy,random", "dialogues": 4, "embeddings": {"epochs": 1}}
+    return compare(resolve({**small, **settings}), out, existing)[0]
+
+
+@pytest.mark.parametrize("foreign", ["thesis.txt", "figures/one.png", "checkpoints/best.pt", "parts"])
+def test_force_deletes_nothing_that_no_run_wrote(tmp_path: Path, bistros: Path, foreign: str) -> None:
+    out = tmp_path / "run"
+    rules_run(out, world=str(bistros))
+    (out / foreign).parent.mkdir(exist_ok=True)
+    (out / foreign).write_text("years of work")
+    before = sorted(out.rglob("*"))
+    with pytest.raises(InputError, match=foreign.split("/", maxsplit=1)[0]):
+        rules_run(out, "force", world=str(bistros))
+    assert sorted(out.rglob("*")) == before
+
+
+def test_force_does_not_take_settings_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('world = "movies"\n')
+    with pytest.raises(InputError, match="not a run folder"):
+        rules_run(tmp_path, "force")
+    assert (tmp_path / "config.toml").read_text() == 'world = "movies"\n'
+
+
+def test_force_replaces_a_run_with_what_a_kill_left_in_it(tmp_path: Path, bistros: Path) -> None:
+    out = tmp_path / "run"
+    rules_run(out, world=str(bistros))
+    left = ("parts/greedy-seed0.jsonl", "parts/.greedy-seed0.timing.json.tmp", ".traces.jsonl.tmp")
+    (out / "parts").mkdir()
+    for name in (*left, ".mine"):
+        (out / name).write_text("x")
+    rules_run(out, "force", world=str(bistros), dialogues=5)
+    assert not any((out / name).exists() for name in left)
+    assert (out / ".mine").exists()  # hidden and not ours: neither in the way nor deleted
+
+
+def test_a_killed_replacement_leaves_a_run_folder(
+    tmp_path: Path, bistros: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    rules_run(out, world=str(bistros))
+    deleted: list[str] = []
+    unlink = Path.unlink
+
+    def watched(path: Path, missing_ok: bool = False) -> None:
+        if path.is_relative_to(out) and path.name != ".lock":
+            deleted.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    rules_run(out, "force", world=str(bistros))
+    assert (deleted[0], [n for n in deleted if n == "config.toml"]) == ("results.json", ["config.toml"])
+    assert "config.toml" not in deleted[: deleted.index("traces.jsonl")]
+
+
+def test_a_run_of_rules_leaves_the_same_folders(tmp_path: Path, bistros: Path) -> None:
+    out = tmp_path / "run"
+    rules_run(out, world=str(bistros))
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"checkpoints", "tensorboard"}
+
+
+def test_resuming_a_finished_run_clears_up_after_a_kill(tmp_path: Path, bistros: Path) -> None:
+    out = tmp_path / "run"
+    found = rules_run(out, world=str(bistros))
+    (out / "report.html").unlink()
+    (out / "parts").mkdir()
+    for name in ("parts/greedy-seed0.jsonl", ".report.html.tmp", "checkpoints/.embeddings.safetensors.tmp"):
+        (out / name).write_text("half")
+    assert rules_run(out, "resume", world=str(bistros)) == found
+    assert {path.name for path in out.iterdir()} >= {"report.html", "results.json"}
+    assert not (out / "parts").exists()
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, bistros: Path) -> None:
+    out, corpus = tmp_path / "run", tmp_path / "talk"
+    corpus.mkdir()
+    (corpus / "inspired-train.jsonl").write_text(json.dumps(TALK) + "\n")
+    settings = {"world": str(bistros), "corpus": str(corpus)}
+    rules_run(out, **settings)
+    origin = json.loads((out / "provenance.json").read_text())
+    assert set(origin["data"]) == {"items.csv", "interactions.csv", "world.toml"}
+    assert set(origin["corpus"]) == {"inspired-train.jsonl"}
+    with (bistros / "interactions.csv").open("a") as table:
+        table.write("u1,2,5\n")
+    with pytest.raises(InputError, match=r"the data changed.*interactions\.csv"):
+        rules_run(out, "resume", **settings)
+
+
+def test_without_training_dialogues_the_planner_still_learns_from_the_corpus(
+    tmp_path: Path, movies: World, movies_embeddings: Embeddings
+) -> None:
+    (tmp_path / "inspired-train.jsonl").write_text(json.dumps(TALK) + "\n")
+    config = resolve({"corpus": str(tmp_path), "train_dialogues": 0})
+    made = build(config, movies, movies_embeddings)
+    assert len(made.policy("rso", 0, 0).context.corpus) == 1
+    assert not made.policy("rso", 0).context.corpus  # restored from a checkpoint: the corpus may be gone
 
 
 def test_two_runs_cannot_write_to_one_folder(tmp_path: Path) -> None:

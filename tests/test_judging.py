@@ -280,6 +280,31 @@ def test_two_relations_in_one_sentence_are_told_apart(checker: ClaimChecker) -> 
     assert [claim.right for claim in claims] == [True, True]
 
 
+def own_checker() -> ClaimChecker:
+    """Claims about two places, one named like a cuisine, one like a year."""
+    facts = [(0, "cuisine", "cuisine", "thai"), (0, "cuisine", "cuisine", "Italian")]
+    facts += [(1, "cuisine", "cuisine", "川菜"), (1, "opened", "opened", "1994")]
+    details = {"year": ("1990", "2001"), "price": ("12", "20.50")}
+    catalogue = Catalogue.build("place", ["Italian", "1984"], facts, details)
+    return ClaimChecker(catalogue, Lexicon("place", catalogue.items, catalogue.attributes, catalogue.kinds))
+
+
+@pytest.mark.parametrize(
+    ("utterance", "right"),
+    [
+        ("What about Italian? Its cuisine: thai. Its cuisine: Italian.", [True, True]),
+        ("What about Italian? For cuisine it has “川菜”.", [False]),
+        ("What about “1984”? Its cuisine: “川菜”. It is from 2001.", [True, True]),
+        ("What about “1984”? Its opened: “1994”. It came out in 1984.", [True, False]),
+        ("What about Italian? Otherwise, consider “1984”.", []),  # a name, no year of another item
+        ("What about “1984”? Its price: 20.50.", [True]),
+        ("What about Italian? Its price: 1. Its price: “12”.", [False, True]),
+    ],
+)
+def test_claims_in_a_catalogue_of_ones_own(utterance: str, right: list[bool]) -> None:
+    assert [claim.right for claim in own_checker().claims(utterance)] == right
+
+
 def test_the_embedded_actor_makes_only_true_claims(checker: ClaimChecker, spoken: list[Episode]) -> None:
     said = [turn.utterance for episode in spoken for turn in episode.dialogue.turns]
     claims = [claim for utterance in said for claim in checker.claims(utterance)]

@@ -79,6 +79,32 @@ def test_networkx_graph_of_movies_holds_every_fact(movies: World) -> None:
     assert graph.number_of_edges() == len(catalogue.edges) + len(movies.likes)
 
 
+@pytest.fixture
+def layered(world: World) -> World:
+    """The same world with a first layer: drama and Bob are 'calm', Ann is 'loud'."""
+    taxonomy = {"calm": (0, 2), "loud": (1,)}
+    return dataclasses.replace(world, catalogue=dataclasses.replace(world.catalogue, taxonomy=taxonomy))
+
+
+def test_networkx_graph_has_the_categories_of_a_taxonomy(layered: World, world: World) -> None:
+    graph = to_networkx(layered)
+    assert (graph.nodes["category", 0]["name"], graph.nodes["category", 1]["name"]) == ("calm", "loud")
+    assert set(graph.edges(keys=True)) - set(to_networkx(world).edges(keys=True)) == {
+        (("genre", 0), ("category", 0), "part of"),
+        (("person", 2), ("category", 0), "part of"),
+        (("person", 1), ("category", 1), "part of"),
+    }
+
+
+def test_hetero_data_has_the_categories_of_a_taxonomy(layered: World, world: World) -> None:
+    data = to_hetero(layered)
+    assert data["category"].num_nodes == 2
+    assert edges(data, "genre", "part of", "category") == {(0, 0)}
+    assert edges(data, "person", "part of", "category") == {(0, 1), (1, 0)}
+    assert edges(data, "category", "rev_part of", "person") == {(1, 0), (0, 1)}
+    assert "category" not in to_hetero(world).node_types
+
+
 def test_columns_of_a_catalogue_of_ones_own_are_node_types(bistros: Path) -> None:
     graph = to_networkx(make_world(str(bistros)))
     assert {kind for kind, _ in graph.nodes} == {"item", "user", "cuisine", "mood"}

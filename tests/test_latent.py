@@ -24,6 +24,7 @@ from unicrs_rl.experiments.config import resolve
 from unicrs_rl.experiments.conversation import Conversations, Episode
 from unicrs_rl.experiments.traces import trace
 from unicrs_rl.graphs.belief import States
+from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.readers import inspired
 from unicrs_rl.graphs.world import Split, World
 from unicrs_rl.graphs.worlds import make_world
@@ -608,6 +609,20 @@ def test_every_phrase_in_every_manner_says_what_was_done(
         for line in PHRASES[kind.split()[0]][style]:  # each was used, so each was read
             written = line.format(attribute="crime", item=catalogue.items[4], noun="movie")
             assert any(written in text for text in texts)
+
+
+def test_seekers_quote_names_that_would_get_lost() -> None:
+    catalogue = Catalogue.build("item", ["it", "Zola"], [(0, "a", "a", "good"), (1, "a", "a", "thai")])
+    good, thai = (catalogue.attributes.index(name) for name in ("good", "thai"))
+    assert all("“good”" in word_opening("item", "good", key) for key in range(20))
+    assert any("an item" in word_opening("item", "good", key) for key in range(20))
+    for key in range(20):
+        asked = Decision(Act.ASK, PLAIN, (thai,))
+        said = word_reply(catalogue, Reply(liked=(thai, good)), asked, Manner.PLAIN, key, 0).text
+        assert "“good”" in said
+        assert "“thai”" not in said
+        offer = Decision(Act.RECOMMEND, PLAIN, items=(0, 1))
+        assert "“it”" in word_reply(catalogue, Reply(accepted=0), offer, Manner.PLAIN, key, 0).text
 
 
 def test_answers_about_several_attributes_name_each(movies: World, lexicon: Lexicon) -> None:

@@ -145,6 +145,23 @@ def test_redial_reads_all_released_parts(tmp_path: Path, small_redial: World) ->
     assert {path.name for path in world.files} >= {"train_data.jsonl", "test_data.jsonl", "kg.json"}
 
 
+def test_redial_form_that_is_null_is_empty(tmp_path: Path, small_redial: World) -> None:
+    path = tmp_path / "train_data.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line]
+    lines[-1]["initiatorQuestions"] = None
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    assert redial.read(tmp_path).seekers == small_redial.seekers
+
+
+def test_redial_reads_a_part_once_under_either_name(tmp_path: Path, small_redial: World) -> None:
+    shutil.copy(tmp_path / "train_data.jsonl", tmp_path / "train_data_dbpedia.jsonl")
+    assert redial.read(tmp_path).dialogues == small_redial.dialogues
+    (tmp_path / "train_data.jsonl").unlink()
+    world = redial.read(tmp_path)
+    assert world.dialogues == small_redial.dialogues
+    assert tmp_path / "train_data_dbpedia.jsonl" in world.files
+
+
 def test_real_redial_has_the_sizes_of_the_data_readme(real_redial: World) -> None:
     catalogue = real_redial.catalogue
     assert catalogue.n_items == 6576
@@ -245,6 +262,55 @@ def test_yelp_directory_keeps_both_layers_of_attributes(tmp_path: Path) -> None:
     assert catalogue.attributes_of(4).tolist() == [0, 3]
 
 
+def test_yelp_is_told_by_its_attributes_not_by_its_item_file(tmp_path: Path) -> None:
+    graph = yelp(tmp_path) / "Graph_generate_data"
+    (graph / "item_dict-original_tag.json").rename(graph / "item_dict.json")
+    (graph / "second-layer_oringinal_tag_map.json").rename(graph / "second-layer_original_tag_map.json")
+    dump(graph / "merged_tag_map.json", {"1": 0, "2": 1, "3": 2, "4": 3, "5": 4})
+    catalogue = unicorn_directory.read(tmp_path).catalogue
+    assert catalogue.noun == "business"
+    assert catalogue.attributes == ("Pizza", "Thai", "Vegan", "Bars")
+    other = lastfm_star(tmp_path / "other") / "Graph_generate_data"
+    (other / "item_dict.json").rename(other / "item_dict-original_tag.json")
+    assert unicorn_directory.read(tmp_path / "other").catalogue.noun == "artist"
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"Food": ["Pizza", " thai", 2], "Night": ["Bars"]},
+        {"0": [0, 1, 2, 2], "1": [3]},
+        {"Food": ["0", "1", "2"], "Night": ["3"]},
+    ],
+)
+def test_yelp_taxonomy_is_by_name_or_by_id(tmp_path: Path, layers: dict[str, list[object]]) -> None:
+    dump(yelp(tmp_path) / "Graph_generate_data" / "2-layer taxonomy.json", layers)
+    catalogue = unicorn_directory.read(tmp_path).catalogue
+    assert catalogue.taxonomy == {"Food": (0, 1, 2), "Night": (3,)}
+
+
+def test_unicorn_held_out_pairs_are_taken_out_of_training(tmp_path: Path) -> None:
+    reviews = lastfm_star(tmp_path) / "UI_Interaction_data"
+    before = unicorn_directory.read(tmp_path)
+    dump(reviews / "review_dict_train.json", {**TRAIN, "0": [*TRAIN["0"], 4], "1": [*TRAIN["1"], 0]})
+    dump(reviews / "review_dict_valid.json", {"0": [4], "1": [0]})
+    world = unicorn_directory.read(tmp_path)
+    assert np.array_equal(world.likes, before.likes)
+    assert world.targets == before.targets
+    assert world.notes[1:] == (
+        "1 valid interactions that a later split holds, too, left out",
+        "2 train interactions that a later split holds, too, left out",
+    )
+
+
+def test_unicorn_test_users_without_training_are_left_out(tmp_path: Path) -> None:
+    reviews = lastfm_star(tmp_path) / "UI_Interaction_data"
+    dump(reviews / "review_dict_test.json", {"1": [0], "2": [1, 3], "5": [0, 1]})
+    world = unicorn_directory.read(tmp_path)
+    assert world.targets[Split.TEST] == [(1, 0), (2, 1), (2, 3)]
+    assert "1 test users without training interactions left out" in world.notes
+
+
 def test_a_unicorn_directory_is_recognised_by_its_path(tmp_path: Path) -> None:
     root = yelp(tmp_path / "yelp")
     assert make_world(str(root)).name == "yelp"
@@ -335,6 +401,72 @@ def test_folder_reads_parquet_like_csv(bistros: Path, tables: tuple[str, ...]) -
         pl.read_csv(bistros / f"{stem}.csv").write_parquet(bistros / f"{stem}.parquet")
         (bistros / f"{stem}.csv").unlink()
     assert same(folder.read(bistros), before)
+
+
+N_PLATES = 120
+PLATES = pl.DataFrame(
+    {
+        "id": range(N_PLATES),
+        "name": [f"Plate {index}" for index in range(N_PLATES)],
+        "cuisine": [("thai", "french", "greek")[index % 3] for index in range(N_PLATES)],
+        "mood": pl.Series([("quiet", "lively")[index % 2] for index in range(N_PLATES)]).cast(pl.Categorical),
+        "size": pl.Series(["small", "large"] * 60, dtype=pl.Enum(["small", "large"])),
+        "vegan": [index % 4 == 0 for index in range(N_PLATES)],
+        "stars": [None if index == 7 else index % 5 for index in range(N_PLATES)],
+        "price": [4.0 + index % 2 for index in range(N_PLATES)],
+        "calories": range(300, 300 + N_PLATES),
+        "codes": [str(9 * index) for index in range(N_PLATES)],
+        "opened": pl.Series(["2020-01-31"] * N_PLATES).str.to_date(),
+    }
+)
+
+
+def test_parquet_and_csv_agree_on_what_an_attribute_is(bistros: Path) -> None:
+    PLATES.write_csv(bistros / "items.csv")
+    csv_world = folder.read(bistros)
+    (bistros / "items.csv").unlink()
+    PLATES.write_parquet(bistros / "items.parquet")
+    parquet_world = folder.read(bistros)
+    assert set(csv_world.catalogue.kinds) == {"cuisine", "mood", "size", "vegan", "stars"}
+    assert same(csv_world, parquet_world)
+
+
+@pytest.mark.parametrize("values", [[[1, 2], [3]], [["thai", " thai "], ["greek"]]])
+def test_lists_of_anything_are_attributes(bistros: Path, values: list[list[object]]) -> None:
+    items = {"id": range(1, 7), "name": list("abcdef"), "tags": values * 3}
+    (bistros / "items.csv").unlink()
+    pl.DataFrame(items).write_parquet(bistros / "items.parquet")
+    catalogue = folder.read(bistros).catalogue
+    assert set(catalogue.attributes) == {str(part).strip() for cell in values for part in cell}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_true_and_false_are_ratings(bistros: Path, ending: str) -> None:
+    before = folder.read(bistros)
+    table = pl.read_csv(bistros / "interactions.csv").with_columns(pl.col("rating") > 3)
+    (bistros / "interactions.csv").unlink()
+    if ending == "csv":
+        table.write_csv(bistros / "interactions.csv")
+    else:
+        table.write_parquet(bistros / "interactions.parquet")
+    assert same(folder.read(bistros), before)
+
+
+def test_blank_lines_and_blanks_around_cells_are_ignored(bistros: Path) -> None:
+    before = folder.read(bistros)
+    for stem in ("items", "interactions"):
+        path = bistros / f"{stem}.csv"
+        path.write_text("\n" + path.read_text().replace(",", " , ") + "\n,,\n   \n\n")
+    assert same(folder.read(bistros), before)
+
+
+def test_spellings_of_one_attribute_are_merged(bistros: Path) -> None:
+    text = (bistros / "items.csv").read_text().replace("2,Golden Fork,italian", "2,Golden Fork,ITALIAN")
+    (bistros / "items.csv").write_text(text)
+    world = folder.read(bistros)
+    assert "italian" in world.catalogue.attributes
+    assert "ITALIAN" not in world.catalogue.attributes
+    assert names_of(world, 1) == {"italian", "lively"}
 
 
 SETTINGS = """
@@ -498,12 +630,48 @@ def test_inspired_links_titles_and_reads_the_act_off(tmp_path: Path, write: Any)
     assert corpus.linked_dialogues == 2
 
 
-def test_inspired_linking_rate_is_of_marked_titles_else_of_dialogues(tmp_path: Path) -> None:
+def test_inspired_linking_rate_is_the_same_in_both_forms(tmp_path: Path) -> None:
     (tmp_path / "json").mkdir()
     (tmp_path / "tsv").mkdir()
-    assert inspired.read(inspired_jsonl(tmp_path / "json"), Split.TRAIN, films()).linking_rate == 1.0
-    assert inspired.read(inspired_tsv(tmp_path / "tsv"), Split.TRAIN, films()).linking_rate == 0.5
+    lines = inspired.read(inspired_jsonl(tmp_path / "json"), Split.TRAIN, films())
+    table = inspired.read(inspired_tsv(tmp_path / "tsv"), Split.TRAIN, films())
+    assert lines.linking_rate == table.linking_rate == 1.0
+    assert (lines.title_linking_rate, table.title_linking_rate) == (None, 0.5)
     assert inspired.read(tmp_path / "tsv", Split.TRAIN).linking_rate == 0.0
+
+
+SURVEYS = ("list_of_dialog_ids_with_movie_id_all.tsv", "seeker_partner_perception.tsv", "rec_demographic.tsv")
+
+
+@pytest.mark.parametrize("place", [".", "data", "data/dialog_data"])
+def test_inspired_original_release_is_read_as_published(tmp_path: Path, place: str) -> None:
+    dialogues, surveys = tmp_path / "data" / "dialog_data", tmp_path / "data" / "survey_data"
+    dialogues.mkdir(parents=True)
+    surveys.mkdir()
+    inspired_tsv(dialogues)
+    outcome_files(surveys, "rec_demographic.tsv")
+    corpus = inspired.read(tmp_path / place, Split.TRAIN)
+    assert (len(corpus.dialogues), corpus.with_outcome, corpus.with_survey) == (2, 2, 2)
+    assert corpus.notes == ()
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+def test_inspired_says_which_table_is_missing(tmp_path: Path, name: str) -> None:
+    outcome_files(inspired_tsv(tmp_path), "rec_demographic.tsv")
+    (tmp_path / name).unlink()
+    notes = inspired.read(tmp_path, Split.TRAIN).notes
+    assert len(notes) == 1
+    assert name in notes[0]
+
+
+def test_inspired_counts_dialogues_without_outcome(tmp_path: Path) -> None:
+    outcome_files(inspired_tsv(tmp_path), "rec_demographic.tsv")
+    path = tmp_path / SURVEYS[0]
+    path.write_text("".join(line for line in path.open() if not line.startswith("d2")))
+    assert inspired.read(tmp_path, Split.TRAIN).notes == (
+        "1 of 2 dialogues without outcome",
+        "1 of 2 dialogues without the seeker's ratings",
+    )
 
 
 @pytest.mark.parametrize("links", ["rec_survey_link.tsv", "rec_demographic.tsv"])
@@ -597,4 +765,7 @@ def test_real_titles_are_linked_to_redial(shared: Path, real_redial: World, tmp_
     (tmp_path / "dev.tsv").symlink_to(shared / "data" / "inspired" / "dev.tsv")
     corpus = inspired.read(tmp_path, Split.VALID, lexicon)
     assert corpus.mentions > 500
-    assert 0.5 < corpus.linking_rate == corpus.linked_mentions / corpus.mentions < 0.8
+    assert corpus.title_linking_rate == corpus.linked_mentions / corpus.mentions
+    assert 0.5 < corpus.title_linking_rate < 0.8
+    lines = inspired.read(shared / "data" / "inspired", Split.VALID, lexicon)
+    assert lines.linking_rate == corpus.linking_rate > 0.5

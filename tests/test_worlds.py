@@ -316,3 +316,17 @@ def test_content_vectors_have_length_one_and_weigh_rare_attributes_more(small: C
     weights = np.log([1 + 3 / 2, 1 + 3])
     assert content[0, :2] == pytest.approx(weights / np.linalg.norm(weights))
     assert np.linalg.norm(content, axis=1) == pytest.approx(np.ones(3))
+
+
+def test_spellings_of_one_kind_are_one_attribute_and_the_most_frequent_is_shown() -> None:
+    names = ("italian", "Italian", "Italian", "new  york", "New York", "ITALIAN")
+    facts = [(item, "style", "style", name) for item, name in enumerate(names)]
+    catalogue = Catalogue.build("dish", list("abcdef"), [*facts, (0, "mood", "mood", "italian")])
+    assert catalogue.attributes == ("italian (mood)", "Italian (style)", "New York")
+    assert catalogue.items_with(1).tolist() == [0, 1, 2, 5]
+
+
+def test_spellings_are_told_apart_where_names_are_entities() -> None:
+    facts = [(0, "star", "person", "Sabu"), (0, "star", "person", "SABU")]
+    catalogue = Catalogue.build("movie", ["a"], facts, merge_spellings=False)
+    assert catalogue.attributes == ("SABU", "Sabu #2")

@@ -71,7 +71,7 @@ class Output:
     """How a run is written."""
 
     resume: Annotated[bool, _opt("go on with a run that was interrupted")] = False
-    force: Annotated[bool, _opt("replace the run folder if it exists")] = False
+    force: Annotated[bool, _opt("replace the run folder if it exists; nothing else is deleted")] = False
     workers: Annotated[Number, _opt("processes; no effect on results", "N", "2, or 1 on one core")] = None
     json: Annotated[bool, _opt("print one JSON object instead of tables")] = False
 
@@ -99,7 +99,9 @@ class Train(Output, Settings):
 class Evaluate(Settings):
     """Evaluate a checkpoint, or an arm that needs no training, on held-out seekers."""
 
-    run: Positional[Annotated[Folder, _opt("run folder made by train or compare", "RUN")]] = None
+    run: Positional[
+        Annotated[Folder, _opt("run folder made by train or compare, or one of its checkpoints", "RUN")]
+    ] = None
     arm: Annotated[Text, _opt("arm to evaluate", "NAME", "the first in RUN that has a checkpoint")] = None
     split: Annotated[Literal["valid", "test"], _opt("which held-out conversations", "", "test")] = "test"
     dialogues: Annotated[Number, _opt("how many of them", "N", "every (seeker, target) pair once")] = None
@@ -117,10 +119,10 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class Worlds:
-    """List the worlds with their sizes; with --world, read one and say what is in it."""
+    """List the worlds with their sizes; with --world, read one; with --data alone, those in a folder."""
 
     world: Annotated[Text, _opt("one world only: its name, or the PATH of a folder", "NAME|PATH")] = None
-    data: Annotated[Folder, _opt("folder with the world's data", "DIR")] = None
+    data: Annotated[Folder, _opt("folder with the world's data, or to look for worlds in", "DIR")] = None
     json: Annotated[bool, _opt("print one JSON object")] = False
 
 
@@ -224,9 +226,13 @@ def _settings(verb: Settings, **more: Any) -> dict[str, Any]:
     return {name: value for name, value in (given | more).items() if value is not None}
 
 
-def _existing(verb: Output) -> Literal["refuse", "resume", "force"]:
+def _existing(verb: Compare | Train) -> Literal["refuse", "resume", "force"]:
     if verb.resume and verb.force:
         raise InputError("--resume and --force exclude each other")
+    if verb.force and verb.config and verb.config.resolve().is_relative_to(verb.out.resolve()):
+        raise InputError(
+            f"--config {verb.config}: lies in the folder that --force replaces; choose another --out"
+        )
     return "resume" if verb.resume else "force" if verb.force else "refuse"
 
 
@@ -243,15 +249,21 @@ def _progress(quiet: bool) -> Iterator[Any]:
     """A function (what, done, total) that draws progress bars on standard error."""
     console = Console(stderr=True, quiet=quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Progress(*columns, console=console)
+    tasks: dict[str, TaskID] = {}
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+    def show(what: str, done: int, total: int) -> None:
+        if not tasks:  # not before, so that a complaint about the input stands alone
+            bars.start()
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def _compare(verb: Compare) -> None:
@@ -275,7 +287,7 @@ def _train(verb: Train) -> None:
     from unicrs_rl.experiments.compare import train_arm
     from unicrs_rl.experiments.config import resolve
 
-    config = resolve(_settings(verb, arms=verb.arm), verb.config)
+    config = resolve(_settings(verb, arms=verb.arm), verb.config, called={"arms": "--arm"})
     with _progress(quiet=verb.json) as progress:
         made = train_arm(config, verb.out, _existing(verb), _workers(verb), progress)
     if verb.json:
@@ -286,20 +298,12 @@ def _train(verb: Train) -> None:
 
 
 def _evaluate(verb: Evaluate) -> None:
-    from unicrs_rl.experiments.single import evaluate_arm
+    from unicrs_rl.experiments.single import choose, evaluate_arm
     from unicrs_rl.graphs.world import Split
 
+    contender = choose(_settings(verb), verb.config, verb.run, verb.arm)
     with _progress(quiet=verb.json) as progress:
-        found = evaluate_arm(
-            _settings(verb),
-            verb.config,
-            verb.run,
-            verb.arm,
-            Split(verb.split),
-            verb.dialogues,
-            verb.batch_size,
-            progress,
-        )
+        found = evaluate_arm(contender, Split(verb.split), verb.dialogues, verb.batch_size, progress)
     if verb.json:
         print(json.dumps(found))
         return

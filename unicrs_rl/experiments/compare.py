@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +15,12 @@ from unicrs_rl.experiments.components import Components, read_corpus, read_world
 from unicrs_rl.experiments.config import OnExisting, RunConfig
 from unicrs_rl.experiments.evaluation import BATCH
 from unicrs_rl.experiments.jobs import Job, plan, run_jobs, shared_components
-from unicrs_rl.experiments.provenance import provenance
+from unicrs_rl.experiments.provenance import changed_file, provenance
 from unicrs_rl.experiments.report import write_report
 from unicrs_rl.experiments.results import results
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.training import Progress
+from unicrs_rl.graphs.world import World
 from unicrs_rl.policy.arms import learns
 
 
@@ -50,15 +50,12 @@ def compare(
     Raises:
         InputError: before anything is written, if something is wrong with the input.
     """
-    world = read_world(config)  # before the folder is touched, so that bad input leaves nothing behind
-    read_corpus(config)
-    folder = RunFolder.open(out, config, existing)
+    folder, world, origin = _open(config, out, existing)
     with folder.locked():
         if folder.results.is_file() and folder.traces.is_file():
-            write_report(folder)
-            return folder.read_json(folder.results), folder.read_json(folder.timings)
+            return _take_up_finished(folder)
         started = time.perf_counter()
-        folder.write_json(folder.provenance, provenance(world))
+        folder.write_json(folder.provenance, origin)
         components = shared_components(config, world, folder, progress)
         jobs = plan(config)
         run_jobs(jobs, components, folder, workers, batch_size=batch_size, progress=progress)
@@ -79,11 +76,9 @@ def train_arm(
     for arm in config.arms:
         if not learns(arm):
             raise InputError(f"arm {arm!r} is a rule and learns nothing; evaluate it with evaluate --arm")
-    world = read_world(config)
-    read_corpus(config)
-    folder = RunFolder.open(out, config, existing)
+    folder, world, origin = _open(config, out, existing)
     with folder.locked():
-        folder.write_json(folder.provenance, provenance(world))
+        folder.write_json(folder.provenance, origin)
         components = shared_components(config, world, folder, progress)
         jobs = plan(config)
         run_jobs(jobs, components, folder, workers, evaluating=False, progress=progress)
@@ -92,6 +87,35 @@ def train_arm(
         made = [folder.checkpoint(job.arm, job.seed) for job in jobs]
         files = [str(path.relative_to(folder.path)) for path in made if path.is_file()]
         return timings | {"run": str(folder.path), "checkpoints": files}
+
+
+def _open(config: RunConfig, out: Path, existing: OnExisting) -> tuple[RunFolder, World, dict[str, Any]]:
+    """The run folder, the world, and where the run comes from.
+
+    All input is read before the folder is touched, so that bad input leaves nothing behind.
+
+    Raises:
+        InputError: also if the data are not those that a run to be resumed was started with.
+    """
+    world = read_world(config)
+    read_corpus(config)
+    origin = provenance(config, world)
+    folder = RunFolder.open(out, config, existing)
+    if existing == "resume" and folder.provenance.is_file():
+        changed = changed_file(folder.read_json(folder.provenance), origin)
+        if changed is not None:
+            raise InputError(
+                f"{out}: the data changed since this run was started ({changed}); "
+                "it cannot be resumed; --force starts it anew"
+            )
+    return folder, world, origin
+
+
+def _take_up_finished(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a finished run found. A kill may have come before its report was made or its parts removed."""
+    write_report(folder)
+    folder.tidy()
+    return folder.read_json(folder.results), folder.read_json(folder.timings)
 
 
 def _finish(
@@ -109,9 +133,9 @@ def _finish(
     )
     timings = {"total_seconds": round(seconds, 3), "jobs": _job_seconds(folder, jobs)}
     folder.write_json(folder.timings, timings)
-    folder.write_json(folder.results, found)
+    folder.write_json(folder.results, found)  # makes the run a finished one; the report is made from it
     write_report(folder)
-    shutil.rmtree(folder.parts)
+    folder.tidy()
     return found, timings
 
 

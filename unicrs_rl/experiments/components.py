@@ -49,15 +49,16 @@ class Components:
         self,
         arm: str,
         seed: int,
-        dialogues: int = 0,
+        dialogues: int | None = None,
         progress: Callable[[str, int, int], None] = lambda *_: None,
     ) -> Policy:
         """A new policy of an arm, untrained.
 
         Args:
-            dialogues: training conversations it is going to lead.
+            dialogues: training conversations it is going to lead, maybe none; ``None`` if it is not to
+                be trained, but restored or only looked at, and so needs no corpus.
         """
-        corpus = read_corpus(self.config) if dialogues and arm == "rso" else ()
+        corpus = read_corpus(self.config) if dialogues is not None and arm == "rso" else ()
         return arms[arm]()(
             ArmContext(
                 catalogue=self.world.catalogue,
@@ -66,7 +67,7 @@ class Components:
                 limit=self.config.limit,
                 slate=self.config.slate,
                 recommend_above=self.recommend_above,
-                dialogues=dialogues,
+                dialogues=dialogues or 0,
                 corpus=corpus,
                 options=self.config.arm.get(arm),
                 progress=progress,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from unicrs_rl.errors import InputError, unknown
 from unicrs_rl.graphs.belief import Reject
 from unicrs_rl.graphs.embeddings import EmbeddingConfig
 from unicrs_rl.graphs.prior import PriorKind
+from unicrs_rl.graphs.worlds import worlds
 from unicrs_rl.judging.judge import judges
 from unicrs_rl.judging.metrics import SATISFIED_ABOVE
 from unicrs_rl.judging.reward import Signal
@@ -24,6 +26,19 @@ from unicrs_rl.simulators.populations import populations
 
 DEFAULT_ARMS = ("unified", "rso", "max-entropy", "greedy", "random")
 
+OPTIONS = (
+    "world",
+    "data",
+    "corpus",
+    "arms",
+    "dialogues",
+    "train_dialogues",
+    "seeds",
+    "user",
+    "llm",
+    "reject",
+)
+"""Settings that the command line has an option for, which messages then name."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -100,31 +115,110 @@ _REGISTRIES: dict[str, Any] = {"user": populations, "judge": judges, "llm": lang
 assert EmbeddedModel.name in language_models  # importing it registers it
 
 
-def resolve(values: Mapping[str, Any], file: Path | None = None) -> RunConfig:
+def resolve(
+    values: Mapping[str, Any],
+    file: Path | None = None,
+    under: Mapping[str, Any] | None = None,
+    called: Mapping[str, str] | None = None,
+) -> RunConfig:
     """A configuration from explicit values over those of a TOML file over the defaults.
 
+    Paths become absolute, so that what a run stores holds in whatever directory a later command runs.
+
+    Args:
+        under: settings, such as those of an earlier run, that come below the file and above the defaults.
+        called: what explicit values are called in messages, where that is not ``--`` and their name.
+
     Raises:
-        InputError: naming the setting (and the file) at fault.
+        InputError: naming the option, or the file and the setting, at fault.
     """
     settings = read_settings(file) if file else {}
-    where = f"{file}: " if file else ""
     for name in settings:
         if name not in RunConfig.model_fields:
-            raise InputError(f"{where}{unknown('setting', name, RunConfig.model_fields)}")
+            raise InputError(f"{file}: {unknown('setting', name, RunConfig.model_fields)}")
+
+    def place(*path: str) -> str:
+        """Where a setting stands, as the user knows it."""
+        if path[0] not in values:
+            return ": ".join((*((str(file),) if path[0] in settings else ()), ".".join(path)))
+        if len(path) > 1 or path[0] not in OPTIONS:
+            return ".".join(path)
+        return (called or {}).get(path[0], f"--{path[0].replace('_', '-')}")
+
     try:
-        config = RunConfig.model_validate({**settings, **values})
+        config = RunConfig.model_validate({**(under or {}), **settings, **values})
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = ".".join(part for part in problem["loc"] if isinstance(part, str))
-        source = where if str(problem["loc"][0]) not in values else ""
-        raise InputError(f"{source}{name.replace('_', '-')}: {problem['msg']}") from None
+        path = [part for part in error.errors()[0]["loc"] if isinstance(part, str)]
+        raise InputError(f"{place(*path)}: {explain(error)}") from None
+    _check_names(config, place)
+    with _at(str(file)) if "arm" in settings and "arm" not in values else nullcontext():
+        for arm, own in config.arm.items():
+            check_settings(arm, own)
+    return _anchored(config)
+
+
+def _check_names(config: RunConfig, place: Callable[[str], str]) -> None:
+    """Everything that is called by a name has to be known by it."""
     for name, registry in _REGISTRIES.items():
-        registry[getattr(config, name)]
-    for arm in config.arms:
-        arms[arm]
-    for arm, own in config.arm.items():
-        check_settings(arm, own)
-    return config
+        with _at(place(name)):
+            registry[getattr(config, name)]
+    with _at(place("arms")):
+        for arm in config.arms:
+            arms[arm]
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Say in complaints from within where the setting stands."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
+def _anchored(config: RunConfig) -> RunConfig:
+    """The same configuration, whatever the working directory is. A named world stays a name."""
+    there = Path(config.world).expanduser()
+    is_path = config.world not in worlds and there.is_dir()
+    return config.model_copy(
+        update={
+            "world": str(there.resolve()) if is_path else config.world,
+            "data": config.data and config.data.expanduser().resolve(),
+            "corpus": config.corpus and config.corpus.expanduser().resolve(),
+        }
+    )
+
+
+_SAID = {
+    "enum": "must be {expected}",
+    "extra_forbidden": "there is no such setting",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_type": "must be text",
+    "too_short": "at least one is needed",
+    "value_error": "{error}",
+}
+"""What pydantic complains of, in the words of somebody who has never heard of pydantic."""
+
+
+def explain(error: ValidationError) -> str:
+    """The first complaint about a setting, with the value it is about."""
+    problem = error.errors()[0]
+    said = _SAID.get(problem["type"], problem["msg"]).format(**problem.get("ctx", {}))
+    given = problem["input"]
+    if isinstance(given, list | tuple):
+        given = ",".join(map(str, given))
+    if problem["type"] == "extra_forbidden" or not isinstance(given, str | int | float) or given == "":
+        return said
+    return f"{said} (it is {given!r:.50})"
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.provenance import versions
 from unicrs_rl.graphs.readers.unicorn_directory import is_unicorn_directory
 from unicrs_rl.graphs.world import World
@@ -23,14 +24,28 @@ EXTRAS = {
 """Extra -> the package by whose presence it is recognised."""
 
 
+_CORPUS = "inspired"
+_FOUND = {
+    "lastfm": "UNICORN directory (world lastfm)",
+    "redial": "ReDial (world redial)",
+    _CORPUS: "INSPIRED (corpus)",
+    "PATH": "a catalogue (world PATH)",
+}
+"""What a folder may hold, in words."""
+
+
 def world_sizes(name: str | None, data: Path | None) -> list[dict[str, Any]]:
-    """Name and sizes of the worlds; those that need data and were not given it say so.
+    """Name and sizes of one world, of those in a data folder, or of all there are.
+
+    Worlds that need data and were not given it say so.
 
     Raises:
-        InputError: if the world asked for cannot be read.
+        InputError: if a world cannot be read, or there is none in the data folder.
     """
     if name is not None:
         return [_sizes(make_world(name, data))]
+    if data is not None:
+        return _worlds_in(data)
     rows: list[dict[str, Any]] = []
     for each in worlds:
         if each == "movies":
@@ -43,6 +58,19 @@ def world_sizes(name: str | None, data: Path | None) -> list[dict[str, Any]]:
     rows.append(
         {"name": "PATH", "about": "a folder with items.csv and interactions.csv, or a UNICORN directory"}
     )
+    return rows
+
+
+def _worlds_in(root: Path) -> list[dict[str, Any]]:
+    """Sizes of the worlds in a folder and one level below it, each with the options that choose it."""
+    rows = []
+    for path, kind in _recognised(root):
+        if kind == "PATH":
+            rows.append(_sizes(make_world(str(path.resolve()))) | {"use": f"--world {path}"})
+        elif kind != _CORPUS:
+            rows.append(_sizes(make_world(kind, path)) | {"use": f"--world {kind} --data {path}"})
+    if not rows:
+        raise InputError(f"--data: no world found in {root} or in the folders in it; see docs/worlds")
     return rows
 
 
@@ -65,7 +93,11 @@ def _sizes(world: World) -> dict[str, Any]:
 
 
 def examine(data: Path | None) -> dict[str, dict[str, str]]:
-    """Versions, extras and data found."""
+    """Versions, extras and data found.
+
+    Raises:
+        InputError: if there is no such data folder.
+    """
     return {
         "versions": versions(),
         "extras": {extra: _extra(package) for extra, package in EXTRAS.items()},
@@ -88,25 +120,32 @@ def _device() -> str:
 
 def _data(root: Path | None) -> dict[str, str]:
     """Data sets recognised in a folder and one level below it."""
-    if root is None:
-        return {"movies": "embedded", "others": "doctor --data DIR looks for them in a folder"}
-    if not root.is_dir():
-        return {"movies": "embedded", str(root): "no such folder"}
     found = {"movies": "embedded"}
-    for path in [root, *sorted(child for child in root.iterdir() if child.is_dir())]:
-        kind = _recognise(path)
-        if kind:
-            found[str(path)] = kind
-    return found
+    if root is None:
+        return found | {"others": "doctor --data DIR looks for them in a folder"}
+    return found | {str(path): _FOUND[kind] for path, kind in _recognised(root)}
+
+
+def _recognised(root: Path) -> list[tuple[Path, str]]:
+    """Folders with data, of the root and those in it, and what kind of data it is.
+
+    Raises:
+        InputError: if there is no such folder, or it cannot be looked into.
+    """
+    try:
+        folders = [root, *sorted(child for child in root.iterdir() if child.is_dir())]
+    except OSError as error:
+        raise InputError(f"--data: {root}: {error.strerror or error}") from None
+    return [(path, kind) for path in folders if (kind := _recognise(path)) is not None]
 
 
 def _recognise(path: Path) -> str | None:
     if is_unicorn_directory(path):
-        return "UNICORN directory (world lastfm)"
+        return "lastfm"
     if (path / "kg.json").is_file() and (path / "id2info.json").is_file():
-        return "ReDial (world redial)"
+        return "redial"
     if any(path.glob("inspired-*.jsonl")) or (path / "dev.tsv").is_file():
-        return "INSPIRED (corpus)"
+        return _CORPUS
     if any((path / f"items.{ending}").is_file() for ending in ("csv", "parquet")):
-        return "a catalogue (world PATH)"
+        return "PATH"
     return None

@@ -6,11 +6,13 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import unicrs_rl
+from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.graphs.world import World
 
 PACKAGES = (
@@ -51,17 +53,44 @@ def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
 
 
-def provenance(world: World) -> dict[str, Any]:
-    """Everything about the origin of a run that its configuration does not say."""
+def provenance(config: RunConfig, world: World) -> dict[str, Any]:
+    """Everything about the origin of a run that its configuration does not say.
+
+    Data files are named from the folder of their data on, so that the same data has the same names
+    on every machine.
+    """
     return {
         "versions": versions(),
         "commit": commit(),
         "world": {"name": world.name, "fingerprint": world.fingerprint},
-        "data": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in world.files},
+        "data": _hashes(world.files, config.data or Path(config.world)),
+        "corpus": _hashes(_corpus_files(config.corpus), config.corpus) if config.corpus else {},
         "machine": {
             "system": platform.system(),
             "release": platform.release(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
         },
+    }
+
+
+def changed_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first data file, if any, in which the origins of two runs differ."""
+    for kind in ("data", "corpus"):
+        old, new = before.get(kind, {}), now[kind]
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                return str(name)
+    return None
+
+
+def _corpus_files(corpus: Path) -> list[Path]:
+    """The files that a corpus may be read from."""
+    return sorted(path for path in corpus.iterdir() if path.suffix in (".jsonl", ".tsv") and path.is_file())
+
+
+def _hashes(files: Iterable[Path], root: Path) -> dict[str, str]:
+    """SHA-256 by the file's name from the data's folder on."""
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,18 @@ from filelock import FileLock, Timeout
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.checkpoint import write_atomically
-from unicrs_rl.experiments.config import OnExisting, RunConfig, resolve
+from unicrs_rl.experiments.config import OnExisting, RunConfig, read_settings, resolve
+
+_OURS = re.compile(
+    r"config\.toml|provenance\.json|traces\.jsonl|results\.json|timings\.json|report\.html"
+    r"|parts/([^/]+-seed\d+(\.jsonl|\.timing\.json))?"
+    r"|checkpoints/((embeddings|[^/]+-seed\d+)\.safetensors)?"
+    r"|tensorboard/([^/]+-seed\d+/(events\.out\.tfevents\.[^/]+)?)?"
+)
+"""Everything that a run writes, from its folder on; folders end in "/". Nothing else is ever deleted."""
+_HALF_WRITTEN = re.compile(r"(?P<folder>|.*/)\.(?P<name>[^/]+)\.tmp")
+_RESOLVED = {"world", "world_seed", "evaluation_seed", "train_batch"}
+"""Settings that every run's ``config.toml`` has, and hardly one written by hand has all of."""
 
 
 class RunFolder:
@@ -39,6 +50,7 @@ class RunFolder:
         self.timings = path / "timings.json"
         self.report = path / "report.html"
         self.parts = path / "parts"
+        self.curves = path / "tensorboard"
         self.embeddings = path / "checkpoints" / "embeddings.safetensors"
 
     def checkpoint(self, arm: str, seed: int) -> Path:
@@ -47,7 +59,7 @@ class RunFolder:
 
     def tensorboard(self, arm: str, seed: int) -> Path:
         """Learning curves of an arm and seed."""
-        return self.path / "tensorboard" / f"{arm}-seed{seed}"
+        return self.curves / f"{arm}-seed{seed}"
 
     def part(self, arm: str, seed: int) -> Path:
         """Traces of an arm and seed while the run is going on."""
@@ -63,7 +75,8 @@ class RunFolder:
 
         Raises:
             InputError: if there is a folder and neither resuming nor replacing was asked for, if it
-                belongs to other settings, is no run folder, or cannot be written.
+                belongs to other settings, is no run folder, holds something that no run wrote (when
+                replacing), or cannot be written.
         """
         folder = cls(path)
         _check_writable(path)
@@ -71,7 +84,7 @@ class RunFolder:
             folder._check_existing(config, existing)
             if existing == "force":
                 with folder.locked():
-                    _run(path, lambda: shutil.rmtree(path))
+                    _run(path, folder._empty)
         _run(path, lambda: folder._lay_out(config))
         return folder
 
@@ -131,10 +144,15 @@ class RunFolder:
             raise InputError(f"{path}: cannot be read ({error})") from None
 
     def _check_existing(self, config: RunConfig, existing: OnExisting) -> None:
-        if not self.config_file.is_file():
+        if not self._is_run():
             raise InputError(f"{self.path}: exists and is not a run folder; choose another --out")
         if existing == "refuse":
             raise InputError(f"{self.path}: exists already; --resume goes on with it, --force replaces it")
+        if existing == "force" and (foreign := self._foreign()):
+            raise InputError(
+                f"{self.path}: not replaced, because no run wrote {foreign!r} in it; "
+                "move that away, or choose another --out"
+            )
         if existing == "resume":
             old = tomllib.loads(self.config_file.read_text("utf-8"))
             new = tomllib.loads(config.toml())
@@ -150,11 +168,70 @@ class RunFolder:
         if not self.results.is_file():
             self.parts.mkdir(exist_ok=True)
         self.embeddings.parent.mkdir(exist_ok=True)
+        self.curves.mkdir(exist_ok=True)
+
+    def _is_run(self) -> bool:
+        """Whether a run was started here, and not just a ``config.toml`` of somebody's put here."""
+        try:
+            return read_settings(self.config_file).keys() >= _RESOLVED
+        except InputError:
+            return False
+
+    def _foreign(self) -> str | None:
+        """The first entry that no run wrote, if there is any. Hidden ones are neither counted nor deleted."""
+        return next((name for name, path in _walk(self.path) if not _ours(name) and _is_visible(path)), None)
+
+    def _empty(self) -> None:
+        """Delete what runs write.
+
+        The results go first, so that what a kill leaves does not look finished, and the configuration
+        last, so that it still looks like a run.
+        """
+        self._delete(lambda name: name == self.results.name)
+        self._delete(lambda name: name != self.config_file.name)
+        self.config_file.unlink()
+
+    def tidy(self) -> None:
+        """Delete what only a run that is going on needs."""
+        self._delete(lambda name: name.startswith("parts/") or _HALF_WRITTEN.fullmatch(name) is not None)
+
+    def _delete(self, chosen: Callable[[str], bool]) -> None:
+        """Delete those of a run's files and emptied folders that are chosen by their names."""
+        for name, path in list(_walk(self.path)):
+            if not (_ours(name) and chosen(name)):
+                continue
+            if not name.endswith("/"):
+                path.unlink()
+            elif not any(path.iterdir()):
+                path.rmdir()
 
 
 def _visible(path: Path) -> Iterator[Path]:
     """What is in a folder; a lock or a half-written file of ours does not count."""
-    return (entry for entry in path.iterdir() if not entry.name.startswith("."))
+    return filter(_is_visible, path.iterdir())
+
+
+def _is_visible(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _ours(name: str) -> bool:
+    """Whether runs write files or folders of this name, which may be one of a half-written file."""
+    return _OURS.fullmatch(_HALF_WRITTEN.sub(r"\g<folder>\g<name>", name)) is not None
+
+
+def _walk(folder: Path, above: str = "") -> Iterator[tuple[str, Path]]:
+    """All entries with their names from the run folder on, a folder after what is in it.
+
+    Folders that no run writes, and links, are not entered.
+    """
+    for path in sorted(folder.iterdir()):
+        name = above + path.name
+        if path.is_dir() and not path.is_symlink():
+            name += "/"
+            if _ours(name):
+                yield from _walk(path, name)
+        yield name, path
 
 
 def _check_writable(path: Path) -> None:

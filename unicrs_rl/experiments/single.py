@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unicrs_rl.errors import InputError
-from unicrs_rl.experiments.components import Components, read_world
+from unicrs_rl.experiments.components import read_world
 from unicrs_rl.experiments.config import RunConfig, read_settings, resolve
 from unicrs_rl.experiments.evaluation import BATCH, evaluate
 from unicrs_rl.experiments.jobs import shared_components
@@ -20,16 +21,58 @@ from unicrs_rl.experiments.statistics import interval_of_mean
 from unicrs_rl.experiments.training import Progress, restore
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.judging.metrics import METRICS
-from unicrs_rl.policy.base import Learner, Policy
+from unicrs_rl.policy.arms import learns
+from unicrs_rl.policy.base import Learner
 
 _CHECKPOINT = re.compile(r"(?P<arm>.+)-seed(?P<seed>-?\d+)\.safetensors")
 
 
+@dataclass(frozen=True)
+class Contender:
+    """What is to be evaluated: an arm under a configuration, with a training seed.
+
+    Attributes:
+        folder: the run it comes from; ``None`` for a rule by itself.
+        checkpoint: what it learned; ``None`` for a rule.
+    """
+
+    config: RunConfig
+    arm: str
+    seed: int
+    folder: RunFolder | None = None
+    checkpoint: Path | None = None
+
+
+def choose(
+    settings: Mapping[str, Any], config_file: Path | None, run: Path | None, arm: str | None
+) -> Contender:
+    """What to evaluate.
+
+    Args:
+        settings: what was given explicitly; wins over the run's own configuration.
+        run: folder with checkpoints, or one of its checkpoints; ``None`` for a rule.
+        arm: which arm; default: the first one in the run that has a checkpoint.
+
+    Raises:
+        InputError: if there is nothing to evaluate.
+    """
+    if run is None:
+        return _rule(arm, resolve(settings, config_file))
+    if run.is_file() or run.suffix == ".safetensors":
+        found, seed, path = _named(run)
+        if arm not in (None, found):
+            raise InputError(f"--arm {arm}: {run} is a checkpoint of arm {found!r}")
+        folder, config = _read_run(path.parent.parent, settings, config_file)
+        return Contender(config, found, seed, folder, path)
+    folder, config = _read_run(run, settings, config_file)
+    if arm is not None and not learns(arm):
+        return Contender(config, arm, config.seeds[0], folder)
+    found, seed = _first_trained(folder, arm, config)
+    return Contender(config, found, seed, folder, folder.checkpoint(found, seed))
+
+
 def evaluate_arm(
-    settings: Mapping[str, Any],
-    config_file: Path | None,
-    run: Path | None,
-    arm: str | None,
+    contender: Contender,
     split: Split,
     dialogues: int | None,
     batch_size: int | None = None,
@@ -38,45 +81,28 @@ def evaluate_arm(
     """Metrics of an arm on held-out conversations.
 
     Args:
-        settings: what was given explicitly; wins over the run's own configuration.
-        run: folder with checkpoints; ``None`` for a rule.
-        arm: which arm; default: the first one in the run that has a checkpoint.
         dialogues: conversations; ``None`` for every (seeker, target) pair once.
 
     Returns:
         Each metric's mean, ``ci95`` by metric, ``dialogues`` and ``turns_per_second``.
 
     Raises:
-        InputError: if there is nothing to evaluate, or a checkpoint does not fit the world.
+        InputError: if a checkpoint is broken, or does not fit the world or the settings.
     """
-    if dialogues is not None and dialogues < 1:
-        raise InputError("--dialogues: at least 1 is needed")
-    if batch_size is not None and batch_size < 1:
-        raise InputError("--batch-size: at least 1 is needed")
-    if run is None and arm is None:
-        raise InputError("evaluate needs a run folder, or --arm with a rule")
-    if run is None:
-        folder, config = None, resolve(settings, config_file)
-    else:
-        folder, config = _read_run(run, settings, config_file)
+    for option, given in (("--dialogues", dialogues), ("--batch-size", batch_size)):
+        if given is not None and given < 1:
+            raise InputError(f"{option}: must be at least 1 (it is {given})")
+    config, arm, seed = contender.config, contender.arm, contender.seed
     world = read_world(config)
-    seed = config.seeds[0]
-    if folder is not None:
-        arm, seed = _checkpoint_of(folder, arm, config)
-    assert arm is not None
-    components = shared_components(config, world, folder, progress, keep=False)
+    components = shared_components(config, world, contender.folder, progress, keep=False)
     policy = components.policy(arm, seed)
-    if isinstance(policy, Learner):
-        _restore(policy, arm, seed, folder, components)
+    if isinstance(policy, Learner) and contender.checkpoint is not None:
+        restore(policy, contender.checkpoint, components)
     sessions = world.sessions(split, dialogues, config.evaluation_seed)
     started = time.perf_counter()
-    lines = [
-        line
-        for batch in evaluate(policy, arm, seed, components, sessions, progress, batch_size or BATCH)
-        for line in batch
-    ]
+    batches = evaluate(policy, arm, seed, components, sessions, progress, batch_size or BATCH)
+    lines = [line for batch in batches for line in batch]
     seconds = time.perf_counter() - started
-    turns = sum(len(line["turns"]) for line in lines)
     return {
         "arm": arm,
         "seed": seed,
@@ -84,45 +110,47 @@ def evaluate_arm(
         "split": split.value,
         **_summary(lines),
         "dialogues": len(lines),
-        "turns_per_second": round(turns / seconds, 1),
+        "turns_per_second": round(sum(len(line["turns"]) for line in lines) / seconds, 1),
     }
+
+
+def _rule(arm: str | None, config: RunConfig) -> Contender:
+    """An arm that needs no run."""
+    if arm is None:
+        raise InputError("evaluate needs a run folder or a checkpoint, or --arm with a rule")
+    if learns(arm):
+        raise InputError(f"--arm {arm}: it learns; give the run folder with its checkpoint")
+    return Contender(config, arm, config.seeds[0])
 
 
 def _read_run(run: Path, settings: Mapping[str, Any], file: Path | None) -> tuple[RunFolder, RunConfig]:
     """A run and its configuration, under a file's settings, under those given explicitly."""
     folder, config = RunFolder.read(run)
-    given = {**(read_settings(file) if file else {}), **settings}
-    merged = {**config.model_dump(mode="json", exclude_none=True), **given}
+    own = config.model_dump(mode="json", exclude_none=True)
+    given = {*(read_settings(file) if file else ()), *settings}
     if "world" in given and "data" not in given:
-        merged.pop("data", None)
-    return folder, resolve(merged)
+        own.pop("data", None)
+    return folder, resolve(settings, file, under=own)
 
 
-def _checkpoint_of(folder: RunFolder, arm: str | None, config: RunConfig) -> tuple[str, int]:
-    """The arm and seed to load: the first seed of the arm asked for, or of the first arm there is."""
-    there = [
-        match
-        for path in sorted(folder.embeddings.parent.glob("*"))
-        if (match := _CHECKPOINT.fullmatch(path.name))
-    ]
-    found = {(match["arm"], int(match["seed"])) for match in there}
+def _named(path: Path) -> tuple[str, int, Path]:
+    """Arm and seed of a checkpoint, which are in its name, and where it is."""
+    match = _CHECKPOINT.fullmatch(path.name)
+    if match is None:
+        raise InputError(f"{path}: not the checkpoint of an arm, which is called ARM-seedN.safetensors")
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    return match["arm"], int(match["seed"]), path.absolute()
+
+
+def _first_trained(folder: RunFolder, arm: str | None, config: RunConfig) -> tuple[str, int]:
+    """The first seed of the arm asked for, or of the first arm, that has a checkpoint."""
     for name in (arm,) if arm is not None else config.arms:
         for seed in config.seeds:
-            if (name, seed) in found:
+            if folder.checkpoint(name, seed).is_file():
                 return name, seed
-    if arm is not None:
-        return arm, config.seeds[0]
-    raise InputError(f"{folder.path}: no checkpoint of any of its arms")
-
-
-def _restore(policy: Policy, arm: str, seed: int, folder: RunFolder | None, components: Components) -> None:
-    if folder is None:
-        raise InputError(f"arm {arm!r} learns: give the run folder with its checkpoint")
-    path = folder.checkpoint(arm, seed)
-    if not path.is_file():
-        raise InputError(f"{folder.path}: no checkpoint of arm {arm!r}")
-    assert isinstance(policy, Learner)
-    restore(policy, path, components)
+    whose = "any of its arms" if arm is None else f"arm {arm!r}"
+    raise InputError(f"{folder.path}: no checkpoint of {whose}")
 
 
 def _summary(lines: list[dict[str, Any]]) -> dict[str, Any]:

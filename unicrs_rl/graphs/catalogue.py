@@ -31,6 +31,19 @@ def distinct(names: Sequence[str]) -> list[str]:
     return result
 
 
+def one_spelling(names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The spelling to show for each (kind, name): variants in case or white space are one attribute.
+
+    The most frequent spelling wins, ties go to the first in sorted order.
+    """
+    spellings: dict[tuple[str, str], Counter[str]] = {}
+    for kind, name in names:
+        trimmed = " ".join(name.split())
+        spellings.setdefault((kind, trimmed.casefold()), Counter())[trimmed] += 1
+    best = {key: min(counts, key=lambda name: (-counts[name], name)) for key, counts in spellings.items()}
+    return {(kind, name): best[kind, " ".join(name.split()).casefold()] for kind, name in set(names)}
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """Items and attributes of a world, and the knowledge graph's edges between them.
@@ -62,17 +75,24 @@ class Catalogue:
         items: Sequence[str],
         facts: Sequence[tuple[int, str, str, str]],
         details: Mapping[str, tuple[str, ...]] | None = None,
+        merge_spellings: bool = True,
     ) -> Catalogue:
         """Make a catalogue from rows of (item id, relation, kind of attribute, attribute name).
 
         An attribute is a (kind, name) pair; a name that two kinds share is shown with its kind.
+        Within a kind, names that differ only in case or white space are one attribute, shown in its
+        most frequent spelling, unless ``merge_spellings`` is off: then they are told apart by a counter.
         """
+        if merge_spellings:
+            spelling = one_spelling([(kind, name) for _, _, kind, name in facts])
+            facts = [(item, relation, kind, spelling[kind, name]) for item, relation, kind, name in facts]
         pairs = sorted({(kind, name) for _, _, kind, name in facts})
         ids = {pair: index for index, pair in enumerate(pairs)}
-        owners: dict[str, int] = {}
-        for _, name in pairs:
-            owners[name.casefold()] = owners.get(name.casefold(), 0) + 1
-        names = tuple(name if owners[name.casefold()] == 1 else f"{name} ({kind})" for kind, name in pairs)
+        owners: dict[str, set[str]] = {}
+        for kind, name in pairs:
+            owners.setdefault(name.casefold(), set()).add(kind)
+        shown = [name if len(owners[name.casefold()]) == 1 else f"{name} ({kind})" for kind, name in pairs]
+        names = tuple(distinct(shown))
         relations = tuple(sorted({relation for _, relation, _, _ in facts}))
         index = {relation: i for i, relation in enumerate(relations)}
         rows = {(item, index[relation], ids[kind, name]) for item, relation, kind, name in facts}

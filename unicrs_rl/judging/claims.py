@@ -1,8 +1,8 @@
 """Factual claims in a recommender's words, checked against the knowledge graph.
 
 A claim is a sentence that speaks of an item (named in it, or named last before it) with a relation
-word ("directed by", "stars", "from 1994") and a name or year. It is right if the knowledge graph
-holds that fact, with that relation where the graph knows the relation.
+word ("directed by", "stars", "from 1994", "its cuisine:") and a name, year or other value. It is
+right if the knowledge graph holds that fact, with that relation where the graph knows the relation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _RELATION_WORDS = {
     "tag": re.compile(r"\bthemes?\b|\bhas to do with\b", re.I),
 }
 _SUBJECT = re.compile(r"\s*(?:(?:is|was|are|also|both|who|has|the|a)\s+)*")
-_OTHER_RELATION = re.compile(r"^(?:its|for) ([\w ]+?)(?::| it has)\b", re.I)
+_YEAR_WORDS = re.compile(r"\bis from\b|\bcame out\b|\breleased\b", re.I)
+_OTHER_RELATION = re.compile(r"(?:its (.+?):|for (.+?) it has) ", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ class ClaimChecker:
     def __init__(self, catalogue: Catalogue, lexicon: Lexicon) -> None:
         self.catalogue = catalogue
         self.lexicon = lexicon
+        self._words = dict(_RELATION_WORDS)
+        if "year" in catalogue.relations:  # else years are details, found by their digits
+            self._words["year"] = _YEAR_WORDS
+        self._relations = {name.casefold(): name for name in (*catalogue.relations, *catalogue.details)}
         self._facts = {
             (int(item), catalogue.relations[relation], int(attribute))
             for item, relation, attribute in catalogue.edges
@@ -70,6 +75,9 @@ class ClaimChecker:
             start = masked.index(sentence, start)
             end = start + len(sentence)
             inside = [mention for mention in mentions if start <= mention.start < end]
+            shared = any(mention.namesake is not None for mention in inside)
+            if shared and self._tells(sentence, focus is not None):
+                inside = [mention.as_attribute() for mention in inside]
             items = [mention.id for mention in inside if mention.entity is Entity.ITEM]
             focus = items[0] if items else focus
             if focus is not None and not sentence.endswith("?"):
@@ -78,19 +86,50 @@ class ClaimChecker:
                     for mention in inside
                     if mention.entity is Entity.ATTRIBUTE
                 ]
-                found.extend(self._check(focus, sentence, utterance[start:end], named))
+                value = self._value(focus, sentence, utterance, start, named)
+                text = utterance[start:end]
+                found.extend(self._check(focus, sentence, text, named) if value is None else value)
             start = end
         return found
+
+    def _tells(self, masked: str, focused: bool) -> bool:
+        """Whether a sentence tells a fact of an item named before it, so that its names are values."""
+        if _OTHER_RELATION.match(masked):
+            return True
+        return focused and any(pattern.search(masked) for pattern in self._words.values())
+
+    def _value(
+        self, item: int, masked: str, utterance: str, start: int, named: list[tuple[int, int, int]]
+    ) -> list[Claim] | None:
+        """The claims of a sentence that calls a relation by its own name ("Its cuisine: thai."), if it does.
+
+        Args:
+            start: where the sentence starts in the utterance.
+        """
+        match = _OTHER_RELATION.match(masked)
+        if match is None:
+            return None
+        begin, end = match.span(match.lastindex or 0)
+        relation = self._relations.get(utterance[start + begin : start + end].casefold())
+        if relation is None:
+            return None
+        text = utterance[start : start + len(masked)]
+        if relation in self.catalogue.relations:
+            values = [attribute for attribute, place, _ in named if place >= match.end()]
+            return [Claim(item, text, self._holds(item, relation, attribute)) for attribute in values]
+        value = re.escape(self.catalogue.details[relation][item])
+        right = re.match(rf"“?{value}(?!\w)", utterance[start + match.end() :]) is not None
+        return [Claim(item, text, right)]
 
     def _check(self, item: int, masked: str, text: str, named: list[tuple[int, int, int]]) -> list[Claim]:
         """The claims of a sentence; ``named`` holds (attribute, start, end) of the names in it."""
         words = sorted(
             (match.start(), relation)
-            for relation, pattern in _RELATION_WORDS.items()
+            for relation, pattern in self._words.items()
             for match in pattern.finditer(masked)
         )
         claims = []
-        if words or _OTHER_RELATION.search(masked):
+        if words or _OTHER_RELATION.match(masked):
             claims = [
                 Claim(item, text, self._holds(item, _relation_of(masked, words, start, end), attribute))
                 for attribute, start, end in named

@@ -111,18 +111,23 @@ def read_reply(
     unnamed: set[Polarity] = set()
     accepting = False
     mentions = lexicon.mentions(text, offered)
-    masked = _mask(text, mentions)
+    masked = _mask_noun(_mask(text, mentions), lexicon.noun)
     for start, end in clauses(masked):
-        inside = [mention for mention in mentions if start <= mention.start < end]
-        items = [mention.id for mention in inside if mention.entity is Entity.ITEM]
         points = polarity(masked[start:end])
+        taking = points is not Polarity.NO and accepts(masked[start:end])
+        inside = [
+            mention if taking and mention.id in offered else mention.as_attribute()
+            for mention in mentions
+            if start <= mention.start < end
+        ]
+        items = [mention.id for mention in inside if mention.entity is Entity.ITEM]
         for mention in inside:
             if mention.entity is Entity.ATTRIBUTE:
                 marks[mention.id] = Polarity.YES if points is Polarity.UNSAID else points
         if points is Polarity.YES:
             liked_items.extend(item for item in items if item not in offered)
+        accepting = accepting or taking
         if points is not Polarity.NO:
-            accepting = accepting or accepts(masked[start:end])
             named_items.extend(item for item in items if item in offered)
         if not inside:
             unnamed.add(points)
@@ -137,7 +142,7 @@ def read_reply(
         liked_items=tuple(dict.fromkeys(liked_items)),
         accepted=accepted,
         rejected=() if accepted is not None else tuple(offered),
-        mood=mood_of(text),
+        mood=mood_of(masked),
     )
 
 
@@ -146,6 +151,13 @@ def _mask(text: str, mentions: Sequence[Mention]) -> str:
     for mention in mentions:
         text = text[: mention.start] + "_" * (mention.end - mention.start) + text[mention.end :]
     return text
+
+
+def _mask_noun(text: str, noun: str) -> str:
+    """The text without what items are called, where that word looks like an opinion ("a ski pass")."""
+    if polarity(noun) is Polarity.UNSAID and not accepts(noun):
+        return text
+    return re.sub(rf"\b{re.escape(noun)}\b", "_" * len(noun), text)
 
 
 def read_dialogue(lexicon: Lexicon, inputs: PreferenceInput) -> PreferenceOutput:

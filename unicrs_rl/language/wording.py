@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from unicrs_rl.dialogue import ELICITATION, Act, Strategy
 from unicrs_rl.language import phrases
+from unicrs_rl.language.lexicon import written
 from unicrs_rl.language.tasks import (
     ACT_NAMES,
     ActName,
@@ -112,13 +113,16 @@ def _utter(
     inputs: ActorInput, strategy: Strategy, act: ActName, items: list[str], attributes: list[str]
 ) -> str:
     lines = phrases.load(__package__, "actor_phrases.toml")
-    slots = {"noun": inputs.noun}
+    slots = {"noun": inputs.noun, "a_noun": phrases.with_article(inputs.noun)}
     if items:
-        slots |= {"item": items[0], "others": phrases.listing(items[1:], "or")}
+        first, *others = (written(item, inputs.noun) for item in items)
+        slots |= {"item": first, "others": phrases.listing(others, "or")}
     if attributes:
-        slots["attribute"] = phrases.listing(attributes, "or")
+        names = [written(attribute, inputs.noun) for attribute in attributes]
+        slots["attribute"] = phrases.listing(names, "or")
     if inputs.liked:
-        slots["liked"] = inputs.liked[(inputs.variant + inputs.turn) % len(inputs.liked)]
+        liked = inputs.liked[(inputs.variant + inputs.turn) % len(inputs.liked)]
+        slots["liked"] = written(liked, inputs.noun)
     told = [_tell(fact, inputs, place) for place, fact in enumerate(inputs.facts) if [fact[0]] == items[:1]]
     if told:
         slots["fact"] = told[0]
@@ -137,7 +141,7 @@ def _utter(
         parts = [core, *rest[:2], opener, say(lines["act"]["recommend"]["more"], "more")]
     else:
         parts = [opener, say(lines["act"]["chat"]["lines"], "chat")]
-    return " ".join(_sentence(part) for part in parts if part)
+    return " ".join(part for part in parts if part)
 
 
 def _question_lines(
@@ -154,8 +158,5 @@ def _tell(fact: Statement, inputs: ActorInput, place: int) -> str:
     _, relation, value = fact
     options = lines[relation if relation in lines else "other"]
     line = phrases.choose(options, inputs.variant, inputs.turn, f"fact {place}")
-    return line.format(value=value, relation=relation)
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
+    said = value if relation == "year" and value.isdecimal() else written(value, inputs.noun)
+    return line.format(value=said, relation=relation)

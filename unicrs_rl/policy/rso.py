@@ -184,6 +184,8 @@ class Rso(Learner):
 
     @override
     def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
+        if not resumable:
+            self._begin()  # a corpus warms the planner up even where no conversation was led
         header: dict[str, Any] = {
             "played": self.played,
             "resumable": resumable,

@@ -94,7 +94,7 @@ class UnifiedConfig(BaseModel):
     )
     guide_to: float = Field(1.6, ge=1, description="highest threshold of that rule, likewise")
     margin: float = Field(0.05, ge=0, description="by which a guided candidate should lead the others (DQfD)")
-    margin_weight: float = Field(0.1, ge=0, description="weight of that in the loss")
+    margin_weight: float = Field(0.3, ge=0, description="weight of that in the loss")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
 
     @model_validator(mode="after")

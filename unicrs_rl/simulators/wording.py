@@ -12,6 +12,7 @@ from enum import IntEnum
 from unicrs_rl.dialogue import Act, Decision, Reply
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.language import phrases
+from unicrs_rl.language.lexicon import written
 
 
 class Manner(IntEnum):
@@ -29,7 +30,7 @@ class Manner(IntEnum):
 def word_opening(noun: str, attribute: str, key: int) -> str:
     """The first words: a request and one wish."""
     line = phrases.choose(_lines()["opening"]["lines"], key, 0, "opening")
-    return line.format(noun=noun, attribute=attribute)
+    return line.format(noun=noun, a_noun=phrases.with_article(noun), attribute=written(attribute, noun))
 
 
 def word_reply(
@@ -37,16 +38,16 @@ def word_reply(
 ) -> Reply:
     """The same reply with its text."""
     style = "plain" if manner is Manner.ASIDE else manner.name.lower()
-    slots = {"noun": catalogue.noun}
+    slots = {"noun": catalogue.noun, "a_noun": phrases.with_article(catalogue.noun)}
     if reply.accepted is not None:
-        slots["item"] = catalogue.items[reply.accepted]
+        slots["item"] = written(catalogue.items[reply.accepted], catalogue.noun)
     if decision.act is Act.ASK and decision.attributes:
         parts = _answers(catalogue, reply, decision.attributes, style, key, turn)
     else:
         parts = [_say(_lines()[_topic(reply, decision)][style], slots, key, turn, "reply")]
     for attribute in reply.liked:
         if attribute not in decision.attributes:
-            extra = {"extra": catalogue.attributes[attribute]}
+            extra = {"extra": written(catalogue.attributes[attribute], catalogue.noun)}
             parts.append(_say(_lines()["extra"]["lines"], extra, key, turn, "extra"))
     if manner is Manner.ASIDE:
         away = _say(_lines()["aside"]["away"], slots, key, turn, "away")
@@ -73,7 +74,7 @@ def _answers(
         lines = _lines()[answer][style]
         if len(asked) > 1:
             lines = [line for line in lines if "{attribute}" in line] or ["I am not sure about {attribute}."]
-        slots = {"attribute": catalogue.attributes[attribute]}
+        slots = {"attribute": written(catalogue.attributes[attribute], catalogue.noun)}
         parts.append(_say(lines, slots, key, turn, f"reply {attribute}"))
     return parts
 

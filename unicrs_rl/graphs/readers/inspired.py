@@ -1,11 +1,14 @@
 """INSPIRED (Hayati et al., EMNLP 2020): human dialogues with a strategy label on every recommender utterance.
 
 A corpus, not a world. A folder holds ``inspired-{train,valid,test}.jsonl`` or the original
-release's ``{train,dev,test}.tsv``; beside them, where present, the outcome of each dialogue
+release's ``{train,dev,test}.tsv``; with them, where present, the outcome of each dialogue
 (``list_of_dialog_ids_with_movie_id_all.tsv``) and the seeker's ratings of the recommender
 (``seeker_partner_perception.tsv``), which are linked through the *recommender's* survey
 (``rec_survey_link.tsv``, in the original release ``rec_demographic.tsv``): dialogue ->
 ``rec_survey_id`` -> (seeker, recommender) -> ratings. Joining on ``seek_survey_id`` links wrong rows.
+
+The original release keeps dialogues in ``data/dialog_data`` and surveys in ``data/survey_data``: the
+folder may be the release's root, its ``data`` or its ``dialog_data``, or one that holds all files.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +44,8 @@ _RATINGS = {
     "strongly agree": 5.0,
 }
 _NO_RATINGS = {"seeker_survey_id", "role", "seeker_id", "case", "recommender_id"}
+_PLACES = (".", "dialog_data", "survey_data", "data/dialog_data", "data/survey_data", "../survey_data")
+"""Where files are looked for, seen from the folder given; the first place that has a file counts."""
 ACCEPTED = "accept_rating_good"
 """The outcome that counts as success: the seeker took the movie and rated it well."""
 
@@ -56,6 +61,7 @@ class Corpus:
         linked_dialogues: dialogues with at least one item of the catalogue in the recommender's words.
         with_outcome: dialogues whose outcome is known.
         with_survey: dialogues whose seeker's ratings are known.
+        notes: what was not there or could not be linked, for people.
     """
 
     dialogues: tuple[Dialogue, ...]
@@ -64,13 +70,23 @@ class Corpus:
     linked_dialogues: int = 0
     with_outcome: int = 0
     with_survey: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def linking_rate(self) -> float:
-        """Share of marked titles that are in the catalogue, or of dialogues with a linked item."""
-        if self.mentions:
-            return self.linked_mentions / self.mentions
+        """Share of dialogues in whose recommender's words at least one item is found.
+
+        Defined alike for both forms of the release, so that the same dialogues have the same rate.
+        """
         return self.linked_dialogues / len(self.dialogues) if self.dialogues else 0.0
+
+    @property
+    def title_linking_rate(self) -> float | None:
+        """Share of the titles that the release marks that are in the catalogue.
+
+        ``None`` where no title is marked, as in the JSON form.
+        """
+        return self.linked_mentions / self.mentions if self.mentions else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,8 @@ def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Cor
     """Read a split of the corpus.
 
     Args:
-        data: the folder.
+        data: the folder: the original release's root, its ``data``, its ``dialog_data``, or any folder
+            that holds the files.
         split: which part.
         lexicon: names of a world; links the titles that are mentioned to its items.
 
@@ -95,9 +112,11 @@ def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Cor
         InputError: naming the file, the line and the field at fault.
     """
     root = folder(data, "inspired")
-    path = next((root / name for name in _FILES[split] if (root / name).is_file()), None)
+    path = _find(root, *_FILES[split])
     if path is None:
-        raise InputError(f"{root}: none of {', '.join(_FILES[split])} is there")
+        raise InputError(
+            f"{root}: none of {', '.join(_FILES[split])} is there, nor in dialog_data or data/dialog_data"
+        )
     lines = _read_json(path) if path.suffix == ".jsonl" else _read_tsv(path)
     by_dialogue: dict[str, list[_Line]] = {}
     for line in lines:
@@ -108,7 +127,7 @@ def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Cor
     dialogues = tuple(_dialogue(name, rows, lexicon, outcomes, surveys) for name, rows in by_dialogue.items())
     titles = [title for line in lines for title in line.titles]
     linked = sum(lexicon is not None and lexicon.item_id(title) is not None for title in titles)
-    return Corpus(
+    corpus = Corpus(
         dialogues=dialogues,
         mentions=len(titles),
         linked_mentions=linked,
@@ -116,6 +135,30 @@ def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Cor
         with_outcome=sum(d.outcome is not None for d in dialogues),
         with_survey=sum(bool(d.survey) for d in dialogues),
     )
+    return replace(corpus, notes=_notes(root, corpus))
+
+
+def _find(root: Path, *names: str) -> Path | None:
+    """The first of the files that is there, in any of the places."""
+    return next((root / p / n for p in _PLACES for n in names if (root / p / n).is_file()), None)
+
+
+def _notes(root: Path, corpus: Corpus) -> tuple[str, ...]:
+    """What the corpus lacks: a table that is missing, or dialogues that it does not know."""
+    notes = []
+    count = len(corpus.dialogues)
+    if _find(root, _OUTCOMES) is None:
+        notes.append(f"no outcomes and no ratings: {_OUTCOMES} is not there")
+    elif corpus.with_outcome < count:
+        notes.append(f"{count - corpus.with_outcome} of {count} dialogues without outcome")
+    missing = [
+        " or ".join(names) for names in ((_PERCEPTIONS,), _SURVEY_LINKS) if _find(root, *names) is None
+    ]
+    if missing:
+        notes.append(f"no ratings: {' and '.join(missing)} not there")
+    elif _find(root, _OUTCOMES) is not None and corpus.with_survey < count:
+        notes.append(f"{count - corpus.with_survey} of {count} dialogues without the seeker's ratings")
+    return tuple(notes)
 
 
 class _Utterance(BaseModel):
@@ -221,8 +264,8 @@ def _decision(line: _Line, text: str, lexicon: Lexicon | None) -> Decision:
 
 def _read_outcomes(root: Path) -> dict[str, tuple[str, str]]:
     """Dialogue -> (outcome, the recommender's survey)."""
-    path = root / _OUTCOMES
-    if not path.is_file():
+    path = _find(root, _OUTCOMES)
+    if path is None:
         return {}
     rows = _rows(path, "dialog_id", "fine_label", "rec_survey_id")
     return {row["dialog_id"]: (row["fine_label"], row["rec_survey_id"]) for row in rows}
@@ -230,9 +273,8 @@ def _read_outcomes(root: Path) -> dict[str, tuple[str, str]]:
 
 def _read_surveys(root: Path) -> dict[str, dict[str, float]]:
     """The recommender's survey -> the seeker's ratings of the recommender, 1 to 5."""
-    links = next((root / name for name in _SURVEY_LINKS if (root / name).is_file()), None)
-    path = root / _PERCEPTIONS
-    if links is None or not path.is_file():
+    links, path = _find(root, *_SURVEY_LINKS), _find(root, _PERCEPTIONS)
+    if links is None or path is None:
         return {}
     pair = ("seeker_id", "recommender_id")
     ratings = {(row[pair[0]], row[pair[1]]): _ratings(row) for row in _rows(path, *pair)}

@@ -1,9 +1,10 @@
 """ReDial (Li et al., NeurIPS 2018) with the knowledge graph released with iEvaLM.
 
 A folder with ``entity2id.json``, ``entity2type.json``, ``relation2id.json``, ``kg.json``,
-``item_ids.json``, ``id2info.json`` and any of ``{train,valid,test}_data.jsonl``. Seekers are the
-workers who asked for movies; what they liked, disliked and had seen is their own answer to the
-release's form (``initiatorQuestions``). They are split by seeker, see
+``item_ids.json``, ``id2info.json`` and any of ``{train,valid,test}_data.jsonl`` (or, where that is
+not there, ``{train,valid,test}_data_dbpedia.jsonl``, as iEvaLM calls them). Seekers are the workers
+who asked for movies; what they liked, disliked and had seen is their own answer to the release's
+form (``initiatorQuestions``). They are split by seeker, see
 :func:`~unicrs_rl.graphs.world.split_by_seeker`.
 """
 
@@ -23,7 +24,18 @@ from unicrs_rl.graphs.catalogue import Catalogue, distinct
 from unicrs_rl.graphs.readers.files import folder, read_json, read_json_lines
 from unicrs_rl.graphs.world import Seeker, World, split_by_seeker
 
-DIALOGUE_FILES = ("train_data.jsonl", "valid_data.jsonl", "test_data.jsonl")
+DIALOGUE_FILES = tuple(
+    (f"{split}_data.jsonl", f"{split}_data_dbpedia.jsonl") for split in ("train", "valid", "test")
+)
+"""Names of each part's file; the first that is there is read, for both hold the same dialogues."""
+GRAPH_FILES = (
+    "entity2id.json",
+    "entity2type.json",
+    "relation2id.json",
+    "kg.json",
+    "item_ids.json",
+    "id2info.json",
+)
 _MENTION = re.compile(r"@(\d+)")
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 _LIKED, _DISLIKED, _SEEN = 1, 0, 1  # the form's codes; 2 means "did not say"
@@ -42,11 +54,10 @@ def read(data: Path | None, seed: int = 0) -> World:
         InputError: naming the file at fault.
     """
     root = folder(data, "redial")
+    _check_graph_files(root)
     catalogue, item_of_entity, dropped = _read_knowledge_graph(root)
     item_of_movie = _movie_ids(root, item_of_entity)
-    files = [root / name for name in DIALOGUE_FILES if (root / name).is_file()]
-    if not files:
-        raise InputError(f"{root}: none of {', '.join(DIALOGUE_FILES)} is there")
+    files = _dialogue_files(root)
     records = [(path, number, record) for path in files for number, record in read_json_lines(path)]
     seekers, unknown = _read_seekers(records, item_of_movie)
     dialogues = tuple(
@@ -59,7 +70,6 @@ def read(data: Path | None, seed: int = 0) -> World:
         notes.append(f"{dropped} movies without any fact left out")
     if unknown:
         notes.append(f"{unknown} answers about movies outside the knowledge graph left out")
-    graph_files = ("entity2id", "entity2type", "relation2id", "kg", "item_ids", "id2info")
     return World(
         name="redial",
         catalogue=catalogue,
@@ -68,8 +78,27 @@ def read(data: Path | None, seed: int = 0) -> World:
         targets=targets,
         dialogues=dialogues,
         notes=tuple(notes),
-        files=(*(root / f"{name}.json" for name in graph_files), *files),
+        files=(*(root / name for name in GRAPH_FILES), *files),
     )
+
+
+def _check_graph_files(root: Path) -> None:
+    """The dialogues' original release comes without these files; say where they come from."""
+    missing = [name for name in GRAPH_FILES if not (root / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{root / missing[0]}: No such file; the knowledge graph released with iEvaLM "
+            f"({', '.join(GRAPH_FILES)}) must be placed beside the dialogues"
+        )
+
+
+def _dialogue_files(root: Path) -> list[Path]:
+    parts = [[root / name for name in names if (root / name).is_file()] for names in DIALOGUE_FILES]
+    files = [present[0] for present in parts if present]
+    if not files:
+        expected = ", ".join(name for names in DIALOGUE_FILES for name in names)
+        raise InputError(f"{root}: none of {expected} is there")
+    return files
 
 
 def _read_knowledge_graph(root: Path) -> tuple[Catalogue, dict[str, int], int]:
@@ -95,7 +124,8 @@ def _read_knowledge_graph(root: Path) -> tuple[Catalogue, dict[str, int], int]:
             facts.append((item, relations[relation], types.get(name, "entity"), " ".join(name.split())))
     titles = distinct([" ".join(names[entity].split()) for entity in kept])
     years = tuple(match[1] if (match := _YEAR.search(title)) else "unknown" for title in titles)
-    catalogue = Catalogue.build("movie", titles, facts, {"year": years})
+    # Entities have ids of their own: Sabu, the actor, and SABU, the director, are two people.
+    catalogue = Catalogue.build("movie", titles, facts, {"year": years}, merge_spellings=False)
     return catalogue, {names[entity]: item for item, entity in enumerate(kept)}, len(movies) - len(kept)
 
 
@@ -108,9 +138,9 @@ def _movie_ids(root: Path, item_of_entity: dict[str, int]) -> dict[str, int]:
 
 
 def _answers(path: Path, number: int, record: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """The seeker's answers to the form by movie id; an empty form comes as a list."""
-    answers = record.get("initiatorQuestions")
-    if isinstance(answers, list) and not answers:
+    """The seeker's answers to the form by movie id; an empty form comes as a list or as null."""
+    answers = record.get("initiatorQuestions", "missing")
+    if answers is None or answers == []:
         return {}
     if not isinstance(answers, dict) or not all(isinstance(value, dict) for value in answers.values()):
         raise InputError(f"{path}, line {number}: field initiatorQuestions: an object per movie is expected")
