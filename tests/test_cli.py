@@ -351,6 +351,14 @@ def test_worlds_reads_those_in_a_folder(capsys: pytest.CaptureFixture[str], bist
         assert (code, row["name"], row["items"], row["use"]) == (0, "bistros", 6, f"--world {bistros}")
 
 
+def test_worlds_report_how_well_a_corpus_links(capsys: pytest.CaptureFixture[str], shared: Path) -> None:
+    code, text, _ = call(capsys, "worlds", "--corpus", str(shared / "data" / "inspired"), "--json")
+    (row,) = json.loads(text)["worlds"]
+    assert code == 0
+    assert row["corpus"]["train"]["dialogues"] + row["corpus"]["valid"]["dialogues"] == 900
+    assert 0.2 < row["corpus"]["train"]["linking rate"] < 1
+
+
 def test_doctor_finds_versions_extras_and_data(capsys: pytest.CaptureFixture[str], bistros: Path) -> None:
     code, text, _ = call(capsys, "doctor", "--data", str(bistros.parent), "--json")
     found = json.loads(text)

@@ -123,6 +123,7 @@ class Worlds:
 
     world: Annotated[Text, _opt("one world only: its name, or the PATH of a folder", "NAME|PATH")] = None
     data: Annotated[Folder, _opt("folder with the world's data, or to look for worlds in", "DIR")] = None
+    corpus: Annotated[Folder, _opt("INSPIRED folder: how well its dialogues link to the world", "DIR")] = None
     json: Annotated[bool, _opt("print one JSON object")] = False
 
 
@@ -325,7 +326,7 @@ def _report(verb: Report) -> None:
 def _worlds(verb: Worlds) -> None:
     from unicrs_rl.experiments.inventory import world_sizes
 
-    rows = world_sizes(verb.world, verb.data)
+    rows = world_sizes(verb.world, verb.data, verb.corpus)
     if verb.json:
         print(json.dumps({"worlds": rows}))
         return

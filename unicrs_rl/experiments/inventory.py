@@ -10,9 +10,11 @@ from typing import Any
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.provenance import versions
+from unicrs_rl.graphs.readers import inspired
 from unicrs_rl.graphs.readers.unicorn_directory import is_unicorn_directory
 from unicrs_rl.graphs.world import World
 from unicrs_rl.graphs.worlds import make_world, worlds
+from unicrs_rl.language.lexicon import Lexicon
 
 EXTRAS = {
     "dgl": "dgl",
@@ -34,16 +36,45 @@ _FOUND = {
 """What a folder may hold, in words."""
 
 
-def world_sizes(name: str | None, data: Path | None) -> list[dict[str, Any]]:
+def corpus_sizes(corpus: Path, world: World) -> dict[str, dict[str, Any]]:
+    """By split, how many dialogues of a corpus there are, and how well they link to a world.
+
+    Raises:
+        InputError: if no split can be read.
+    """
+    catalogue = world.catalogue
+    lexicon = Lexicon(catalogue.noun, catalogue.items, catalogue.attributes, catalogue.kinds)
+    there = inspired.splits(corpus)
+    if not there:
+        raise InputError(f"--corpus: no INSPIRED dialogues found in {corpus}")
+    found = {}
+    for split in there:
+        read = inspired.read(corpus, split, lexicon)
+        found[split.value] = {
+            "dialogues": len(read.dialogues),
+            "with outcome": read.with_outcome,
+            "with ratings": read.with_survey,
+            "linking rate": round(read.linking_rate, 4),
+            "title linking rate": read.title_linking_rate,
+            "notes": list(read.notes),
+        }
+    return found
+
+
+def world_sizes(name: str | None, data: Path | None, corpus: Path | None = None) -> list[dict[str, Any]]:
     """Name and sizes of one world, of those in a data folder, or of all there are.
+
+    Args:
+        corpus: INSPIRED folder whose dialogues are linked to the one world, ``movies`` by default.
 
     Worlds that need data and were not given it say so.
 
     Raises:
         InputError: if a world cannot be read, or there is none in the data folder.
     """
-    if name is not None:
-        return [_sizes(make_world(name, data))]
+    if name is not None or corpus is not None:
+        world = make_world(name or "movies", data)
+        return [_sizes(world) | ({"corpus": corpus_sizes(corpus, world)} if corpus else {})]
     if data is not None:
         return _worlds_in(data)
     rows: list[dict[str, Any]] = []

@@ -99,6 +99,11 @@ class _Line:
     place: str
 
 
+def splits(data: Path) -> list[Split]:
+    """The splits whose dialogues are in a folder."""
+    return [split for split, names in _FILES.items() if _find(data, *names) is not None]
+
+
 def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Corpus:
     """Read a split of the corpus.
 
