@@ -283,7 +283,7 @@ def test_states_do_not_change_the_prior_they_are_given() -> None:
 def test_the_switch_shows_in_what_is_listed(reject: Reject, order: list[int]) -> None:
     """The seeker wants t (c, d) and not q (b, c)."""
     known = Preferences(liked=(T,), disliked=(Q,))
-    found = Beliefs(four(), reject, 2, VECTORS).states([state(known)], np.log(PRIOR)[None])
+    found = Beliefs(four(), reject, 2, 2, VECTORS).states([state(known)], np.log(PRIOR)[None])
     assert found.items[0].tolist() == order
     ratio = {Reject.FILTER: 0.0, Reject.PENALTY: 2 * np.exp(-expit(1)), Reject.NONE: 2.0}[reject]
     assert found.weights[0, 2] == pytest.approx(ratio * found.weights[0, 3])
