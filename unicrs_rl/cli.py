@@ -55,7 +55,7 @@ class Settings:
         Folder, _opt("INSPIRED folder: warms the rso planner up on human strategies", "DIR")
     ] = None
     train_dialogues: Annotated[
-        Number, _opt("training conversations per learning arm and training seed", "N", "1200")
+        Number, _opt("training conversations per learning arm and training seed", "N", "2000")
     ] = None
     seeds: Annotated[Text, _opt("training seeds, separated by commas", "LIST", "0,1,2")] = None
     user: Annotated[Text, _opt("simulated seekers: latent or mcr", "KIND", "latent")] = None

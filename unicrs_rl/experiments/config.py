@@ -68,7 +68,7 @@ class RunConfig(_Closed):
     corpus: Path | None = Field(None, description="INSPIRED folder; warms the planner up on human strategies")
     arms: tuple[str, ...] = Field(DEFAULT_ARMS, min_length=1, description="arms to run, in order")
     dialogues: int = Field(400, ge=1, description="held-out conversations per arm and training seed")
-    train_dialogues: int = Field(1200, ge=0, description="training conversations per learning arm and seed")
+    train_dialogues: int = Field(2000, ge=0, description="training conversations per learning arm and seed")
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="training seeds")
     user: str = Field("latent", description="kind of simulated seeker")
     llm: str = Field("embedded", description="language model backend")
