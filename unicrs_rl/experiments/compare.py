@@ -170,12 +170,8 @@ def _parameters(folder: RunFolder, jobs: list[Job]) -> dict[str, int]:
 
 def _job_seconds(folder: RunFolder, jobs: list[Job]) -> dict[str, Any]:
     """Seconds of each job as the parts recorded them."""
-    found = {}
-    for job in jobs:
-        path = folder.part_timing(job.arm, job.seed)
-        if path.is_file():
-            found[f"{job.arm}-seed{job.seed}"] = json.loads(path.read_text())
-    return found
+    spent = {f"{job.arm}-seed{job.seed}": folder.seconds(job.arm, job.seed) for job in jobs}
+    return {name: seconds for name, seconds in spent.items() if seconds}
 
 
 def with_timings(found: dict[str, Any], timings: Mapping[str, Any]) -> dict[str, Any]:

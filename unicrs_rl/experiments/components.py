@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unicrs_rl.dialogue import Dialogue
 from unicrs_rl.errors import InputError
@@ -19,7 +19,6 @@ from unicrs_rl.judging.claims import ClaimChecker
 from unicrs_rl.judging.judge import Judge, judges
 from unicrs_rl.language.actor import Actor
 from unicrs_rl.language.boundary import LanguageModel, language_models
-from unicrs_rl.language.lexicon import Lexicon
 from unicrs_rl.language.preference_reasoner import PreferenceReasoner
 from unicrs_rl.policy.arms import arms
 from unicrs_rl.policy.base import ArmContext, Policy
@@ -45,6 +44,11 @@ class Components:
     claims: ClaimChecker
     recommend_above: float
 
+    def recommending_above(self, threshold: float) -> Components:
+        """The same components with another confidence for recommending."""
+        actor = Actor(self.model, self.actor.lexicon, threshold)
+        return replace(self, actor=actor, recommend_above=threshold)
+
     def policy(
         self,
         arm: str,
@@ -58,8 +62,8 @@ class Components:
             dialogues: training conversations it is going to lead, maybe none; ``None`` if it is not to
                 be trained, but restored or only looked at, and so needs no corpus.
         """
-        corpus = read_corpus(self.config) if dialogues is not None and arm == "rso" else ()
-        return arms[arm]()(
+        policy = arms[arm]()
+        return policy(
             ArmContext(
                 catalogue=self.world.catalogue,
                 embeddings=self.embeddings,
@@ -68,7 +72,7 @@ class Components:
                 slate=self.config.slate,
                 recommend_above=self.recommend_above,
                 dialogues=dialogues or 0,
-                corpus=corpus,
+                corpus=read_corpus(self.config) if dialogues is not None and policy.reads_corpus else (),
                 options=self.config.arm.get(arm),
                 progress=progress,
             )
@@ -99,7 +103,7 @@ def read_corpus(config: RunConfig) -> tuple[Dialogue, ...]:
 
 def _listed(config: RunConfig) -> int:
     """How many items and questions a state lists: enough for the slate and for every arm."""
-    return max(config.slate, LISTED, *(int(own.get("k", 0)) for own in config.arm.values()), 0)
+    return max(config.slate, LISTED, *(int(own.get("k", 0)) for own in config.arm.values()))
 
 
 def build(
@@ -119,7 +123,7 @@ def build(
     if embeddings is None:
         embeddings = pretrain(world, config.embeddings, config.world_seed, progress)
     catalogue = world.catalogue
-    lexicon = Lexicon(catalogue.noun, catalogue.items, catalogue.attributes, catalogue.kinds)
+    lexicon = catalogue.lexicon
     model = language_models[config.llm](lexicon)
     return Components(
         config=config,

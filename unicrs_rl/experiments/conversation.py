@@ -21,14 +21,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unicrs_rl.dialogue import Act, Call, Decision, Dialogue, Fact, Plan, Reply, Score, State, Turn
+from unicrs_rl.dialogue import Call, Decision, Dialogue, Fact, Plan, Reply, Score, State, Turn
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.graphs.belief import States
 from unicrs_rl.graphs.world import Session
 from unicrs_rl.judging.metrics import outcome_of
 from unicrs_rl.judging.reward import Signal, scaled, task_rewards
 from unicrs_rl.language.preference_reasoner import perceive_acts
-from unicrs_rl.language.wording import choose_act
+from unicrs_rl.language.wording import choose_act, choose_targets
 from unicrs_rl.policy.base import Learner, Policy
 from unicrs_rl.simulators.populations import populations
 from unicrs_rl.simulators.seekers import Actions, Intentions, Seekers
@@ -183,17 +183,12 @@ class Conversations:
         for row, plan in enumerate(plans):
             items = tuple(item for item in states.items[row, : states.slate].tolist() if item >= 0)
             questions = tuple(a for a in states.attributes[row].tolist() if a >= 0)
+            confidence = float(states.confidence[row])
             act = plan.act
             if act is None:
-                act = choose_act(
-                    plan.strategy,
-                    float(states.confidence[row]),
-                    bool(items),
-                    bool(questions),
-                    self.components.recommend_above,
-                )
-            listed = (items if plan.items is None else plan.items) if act is Act.RECOMMEND else ()
-            asked = (questions[:1] if plan.attributes is None else plan.attributes) if act is Act.ASK else ()
+                threshold = self.components.recommend_above
+                act = choose_act(plan.strategy, confidence, bool(items), bool(questions), threshold)
+            listed, asked = choose_targets(act, plan.items, plan.attributes, items, questions)
             moves.append(_Move(Decision(act, plan.strategy, asked, listed)))
         return moves
 
@@ -231,7 +226,7 @@ class Conversations:
         """The reward of a turn under the configured signal; a missing score adds nothing."""
         settings = self.components.config.reward
         if settings.signal is Signal.PUBLISHED:
-            if not (isinstance(policy, Learner) and policy.rewarded_by_judge):
+            if not policy.rewarded_by_judge:
                 return task
             latest = after or before  # a judge that failed has not scored: its last score holds
             return scaled(latest.value) if latest else 0.0
@@ -246,7 +241,6 @@ class Conversations:
         content = (
             learning
             and settings.signal is Signal.PUBLISHED
-            and isinstance(policy, Learner)
             and policy.rewarded_by_judge
             and episode.score is not None
             and episode.score.value > settings.satisfied_above

@@ -62,10 +62,8 @@ def evaluate_into(
         for traces in evaluate(policy, arm, seed, components, missing, progress, batch_size):
             lines.write("".join(json.dumps(line) + "\n" for line in traces))
             lines.flush()
-    timing = folder.part_timing(arm, seed)
-    earlier = json.loads(timing.read_text()) if timing.is_file() else {}
-    seconds = earlier.get("evaluate_seconds", 0.0) + time.perf_counter() - started
-    write_atomically(timing, json.dumps(earlier | {"evaluate_seconds": round(seconds, 3)}))
+    earlier = folder.seconds(arm, seed).get("evaluate_seconds", 0.0)
+    folder.note_seconds(arm, seed, "evaluate_seconds", earlier + time.perf_counter() - started)
 
 
 def _complete_lines(path: Path) -> set[int]:

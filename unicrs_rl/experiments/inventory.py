@@ -14,7 +14,6 @@ from unicrs_rl.graphs.readers import inspired
 from unicrs_rl.graphs.readers.unicorn_directory import is_unicorn_directory
 from unicrs_rl.graphs.world import World
 from unicrs_rl.graphs.worlds import make_world, worlds
-from unicrs_rl.language.lexicon import Lexicon
 
 EXTRAS = {
     "dgl": "dgl",
@@ -42,14 +41,12 @@ def corpus_sizes(corpus: Path, world: World) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: if no split can be read.
     """
-    catalogue = world.catalogue
-    lexicon = Lexicon(catalogue.noun, catalogue.items, catalogue.attributes, catalogue.kinds)
     there = inspired.splits(corpus)
     if not there:
         raise InputError(f"--corpus: no INSPIRED dialogues found in {corpus}")
     found = {}
     for split in there:
-        read = inspired.read(corpus, split, lexicon)
+        read = inspired.read(corpus, split, world.catalogue.lexicon)
         found[split.value] = {
             "dialogues": len(read.dialogues),
             "with outcome": read.with_outcome,

@@ -7,7 +7,6 @@ slower with more, and results stay the same on every machine with the same libra
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import threading
@@ -24,7 +23,6 @@ import torch
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
-from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.components import Components, build, read_world
 from unicrs_rl.experiments.config import RunConfig, resolve
 from unicrs_rl.experiments.evaluation import BATCH, evaluate_into
@@ -68,9 +66,7 @@ def run_job(
     policy = components.policy(job.arm, job.seed, config.train_dialogues, progress)
     if isinstance(policy, Learner):
         seconds = train(policy, job.arm, job.seed, components, folder, progress)
-        timing = folder.part_timing(job.arm, job.seed)
-        known = json.loads(timing.read_text()) if timing.is_file() else {}
-        write_atomically(timing, json.dumps(known | {"train_seconds": round(seconds, 3)}))
+        folder.note_seconds(job.arm, job.seed, "train_seconds", seconds)
     if evaluating:
         sessions = components.world.sessions(Split.TEST, config.dialogues, config.evaluation_seed)
         evaluate_into(folder, policy, job.arm, job.seed, components, sessions, progress, batch_size)
@@ -94,7 +90,7 @@ def shared_components(
     if folder is not None and keep:
         header = {"world": world.fingerprint, "recommend_above": fitted}
         checkpoint.save(folder.embeddings, components.embeddings.tensors(), header)
-    return build(config, world, components.embeddings, fitted)
+    return components.recommending_above(fitted)
 
 
 def run_jobs(
@@ -127,7 +123,7 @@ def run_jobs(
             raise InputError(
                 "a worker process died (out of memory?); --resume goes on, --workers 1 needs less"
             ) from None
-        except BaseException:
+        except BaseException:  # also an interrupt: no worker may go on by itself
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()

@@ -74,7 +74,7 @@ def results(
         },
         "arms": {arm: _arm(by_arm[arm], values[arm], parameters[arm]) for arm in config.arms},
         "comparisons": comparisons,
-        "verdict": verdict(config.arms, {arm: _means(values[arm]) for arm in config.arms}, comparisons),
+        "verdict": verdict(config.arms, {arm: means(values[arm]) for arm in config.arms}, comparisons),
         "rests_on": rests_on(config, world),
     }
     jsonschema.validate(found, schema())
@@ -116,8 +116,15 @@ def _mean_known(column: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]:
+def means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]:
+    """Mean of each metric over the conversations that have a value; ``None`` where none has."""
     return {name: None if np.isnan(v).all() else _round(float(np.nanmean(v))) for name, v in values.items()}
+
+
+def intervals(values: Mapping[str, NDArray[np.float64]]) -> dict[str, list[float] | None]:
+    """95% interval of each metric's mean; ``None`` with fewer than two values."""
+    found = {name: interval_of_mean(column) for name, column in values.items()}
+    return {name: None if ends is None else [_round(end) for end in ends] for name, ends in found.items()}
 
 
 def _arm(
@@ -128,20 +135,16 @@ def _arm(
     lines = [line for rows in by_seed.values() for line in rows.values()]
     corpora = [distinct(text for line in rows.values() for text in line["said"]) for rows in by_seed.values()]
     known = [corpus for corpus in corpora if corpus is not None]
-    intervals = {name: interval_of_mean(column) for name, column in values.items()}
     return {
-        "metrics": _means(values) | {"dist2_corpus": _round(float(np.mean(known))) if known else None},
-        "ci95": {
-            name: None if found is None else [_round(found[0]), _round(found[1])]
-            for name, found in intervals.items()
-        },
+        "metrics": means(values) | {"dist2_corpus": _round(float(np.mean(known))) if known else None},
+        "ci95": intervals(values),
         "counts": {name: int((~np.isnan(column)).sum()) for name, column in values.items()},
         "persuasion": {
             case.value: sum(persuasion_case(line["intentions"]) is case for line in lines)
             for case in Persuasion
         },
         "by_seed": {
-            str(seed): _means(_values({seed: rows}, len(rows))) for seed, rows in sorted(by_seed.items())
+            str(seed): means(_values({seed: rows}, len(rows))) for seed, rows in sorted(by_seed.items())
         },
         "success_by_turn": _success_by_turn(lines),
         "cost": {

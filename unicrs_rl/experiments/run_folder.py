@@ -69,6 +69,17 @@ class RunFolder:
         """Seconds spent on an arm and seed so far."""
         return self.parts / f"{arm}-seed{seed}.timing.json"
 
+    def seconds(self, arm: str, seed: int) -> dict[str, float]:
+        """Seconds spent on an arm and seed so far, by what they were spent on."""
+        path = self.part_timing(arm, seed)
+        known: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        return known
+
+    def note_seconds(self, arm: str, seed: int, what: str, seconds: float) -> None:
+        """Set what was spent on an arm and seed."""
+        known = self.seconds(arm, seed) | {what: round(seconds, 3)}
+        write_atomically(self.part_timing(arm, seed), json.dumps(known))
+
     @classmethod
     def open(cls, path: Path, config: RunConfig, existing: OnExisting) -> RunFolder:
         """Make a new run folder, or take up an old one.

@@ -16,8 +16,8 @@ from unicrs_rl.experiments.components import read_world
 from unicrs_rl.experiments.config import RunConfig, read_settings, resolve
 from unicrs_rl.experiments.evaluation import BATCH, evaluate
 from unicrs_rl.experiments.jobs import shared_components
+from unicrs_rl.experiments.results import intervals, means
 from unicrs_rl.experiments.run_folder import RunFolder
-from unicrs_rl.experiments.statistics import interval_of_mean
 from unicrs_rl.experiments.training import Progress, restore
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.judging.metrics import METRICS
@@ -154,11 +154,8 @@ def _first_trained(folder: RunFolder, arm: str | None, config: RunConfig) -> tup
 
 
 def _summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    means: dict[str, Any] = {}
-    intervals: dict[str, Any] = {}
-    for metric in METRICS:
-        values = np.array([line["metrics"][metric.name] for line in lines], dtype=float)
-        means[metric.name] = None if np.isnan(values).all() else round(float(np.nanmean(values)), 6)
-        interval = interval_of_mean(values)
-        intervals[metric.name] = None if interval is None else [round(end, 6) for end in interval]
-    return means | {"ci95": intervals}
+    values = {
+        metric.name: np.array([line["metrics"][metric.name] for line in lines], dtype=float)
+        for metric in METRICS
+    }
+    return means(values) | {"ci95": intervals(values)}

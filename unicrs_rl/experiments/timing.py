@@ -7,16 +7,12 @@ where timing is left to it, and the unified policy explores around it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.experiments.training import Progress
 from unicrs_rl.graphs.world import Session, Split
-from unicrs_rl.policy.base import ArmContext
-from unicrs_rl.policy.rules import MaxEntropy
 
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 _SESSIONS = 400
@@ -42,9 +38,8 @@ def fit_recommend_above(components: Components, progress: Progress = lambda *_: 
 
 def _mean_turns(components: Components, threshold: float, sessions: list[Session]) -> float:
     """AT of the max-entropy rule with a threshold."""
-    context = ArmContext(components.world.catalogue, components.embeddings, seed=0)
-    slate, limit = components.config.slate, components.config.limit
-    rule = MaxEntropy(replace(context, slate=slate, limit=limit, recommend_above=threshold))
+    rule = components.recommending_above(threshold).policy("max-entropy", seed=0)
+    limit = components.config.limit
     conversations = Conversations(components, words=False)
     turns = []
     for start in range(0, len(sessions), _BATCH):

@@ -49,6 +49,7 @@ def train(
     if finished:
         return earlier
     started = time.perf_counter()
+    learner.prepare()
     conversations = Conversations(components)
     every = max(config.train_batch, len(sessions) // CHECKPOINTS)
     saved = done

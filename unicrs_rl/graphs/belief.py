@@ -115,12 +115,13 @@ class Belief:
         if not self.candidates[row].any():
             self._reconcile(row, known)
 
-    def weights(self) -> NDArray[np.float64]:
-        """Probabilities over the items: ``[batch, items]``; rows sum to one, or are all zero."""
+    def weights(self, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
+        """Probabilities over the items: ``[rows, items]``; rows sum to one, or are all zero."""
+        candidates, scores = self.candidates[rows], self.scores[rows]
         if self.scoring is Scoring.UNICORN:
-            weights = np.where(self.candidates, expit(self.scores), 0.0)
+            weights = np.where(candidates, expit(scores), 0.0)
         else:
-            scores = np.where(self.candidates, self.scores, -np.inf)
+            scores = np.where(candidates, scores, -np.inf)
             top = scores.max(axis=1, keepdims=True, initial=-1e300)
             weights = np.exp(scores - top)
         total = weights.sum(axis=1, keepdims=True)

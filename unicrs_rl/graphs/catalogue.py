@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from unicrs_rl.dialogue import Fact
+from unicrs_rl.language.lexicon import Lexicon
 
 
-def distinct(names: Sequence[str]) -> list[str]:
+def distinct_names(names: Sequence[str]) -> list[str]:
     """Names made distinct by a counter: the second "Emma" becomes "Emma #2"."""
     used = {name.casefold() for name in names}
     seen: Counter[str] = Counter()
@@ -92,7 +93,7 @@ class Catalogue:
         for kind, name in pairs:
             owners.setdefault(name.casefold(), set()).add(kind)
         shown = [name if len(owners[name.casefold()]) == 1 else f"{name} ({kind})" for kind, name in pairs]
-        names = tuple(distinct(shown))
+        names = tuple(distinct_names(shown))
         relations = tuple(sorted({relation for _, relation, _, _ in facts}))
         index = {relation: i for i, relation in enumerate(relations)}
         rows = {(item, index[relation], ids[kind, name]) for item, relation, kind, name in facts}
@@ -109,6 +110,11 @@ class Catalogue:
     def n_attributes(self) -> int:
         """How many attributes there are."""
         return len(self.attributes)
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The names, to be found in text."""
+        return Lexicon(self.noun, self.items, self.attributes, self.kinds)
 
     @cached_property
     def item_attributes(self) -> sparse.csr_array:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from unicrs_rl.dialogue import Act, Call, Decision, Grounding, Plan, State
 from unicrs_rl.language.boundary import LanguageModel
 from unicrs_rl.language.lexicon import Lexicon
-from unicrs_rl.language.tasks import ACT_NAMES, ACTOR, ActorInput, ActorOutput
+from unicrs_rl.language.tasks import ACT_NAMES, ACTOR, ACTS, ActorInput, ActorOutput
 from unicrs_rl.language.wording import STRATEGY_DESCRIPTIONS
 
-_ACTS = {name: act for act, name in ACT_NAMES.items()}
 LOST_FOR_WORDS = "Sorry, I lost the thread. Please tell me a little more."
 """Said where the model gave no valid answer; the failure is recorded in the turn's calls."""
 
@@ -83,7 +82,7 @@ class Actor:
             return Spoken(Decision(Act.CHAT, plan.strategy), LOST_FOR_WORDS, call)
         items = [item for name in output.items if (item := self.lexicon.item_id(name)) is not None]
         asked = [a for name in output.attributes if (a := self.lexicon.attribute_id(name)) is not None]
-        act = _ACTS[output.act]
+        act = ACTS[output.act]
         decision = Decision(
             act,
             plan.strategy,

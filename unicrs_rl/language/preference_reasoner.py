@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from unicrs_rl.dialogue import Call, Dialogue, Preferences, Reply
 from unicrs_rl.language.boundary import LanguageModel
 from unicrs_rl.language.lexicon import Lexicon
+from unicrs_rl.language.reading import fold
 from unicrs_rl.language.tasks import PREFERENCE_REASONER, Exchange, PreferenceInput, PreferenceOutput
 
 
@@ -60,14 +61,7 @@ class PreferenceReasoner:
 
 def perceive_acts(opening: Reply, replies: Sequence[Reply]) -> Preferences:
     """Preferences at the semantic surface: straight from the seeker's acts, without words."""
-    marks: dict[int, str] = {}
-    for reply in (opening, *replies):
-        marks |= dict.fromkeys(reply.liked, "liked") | dict.fromkeys(reply.disliked, "disliked")
-        marks |= {attribute: "open" for attribute in reply.open if attribute not in marks}
-    liked, disliked, open_ = (
-        tuple(attribute for attribute, mark in marks.items() if mark == label)
-        for label in ("liked", "disliked", "open")
-    )
+    liked, disliked, open_ = fold((opening, *replies))
     rejected = tuple(dict.fromkeys(item for reply in replies for item in reply.rejected))
     return Preferences(liked, disliked, open_, rejected_items=rejected)
 

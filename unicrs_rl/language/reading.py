@@ -7,10 +7,11 @@ in it; a reply that names nothing is judged as a whole, as an answer to what was
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import Protocol
 
 from unicrs_rl.language.lexicon import Entity, Lexicon, Mention
 from unicrs_rl.language.tasks import Exchange, Mood, PreferenceInput, PreferenceOutput
@@ -153,16 +154,54 @@ def _mask(text: str, mentions: Sequence[Mention]) -> str:
     return text
 
 
+@lru_cache
+def _opinionated(noun: str) -> bool:
+    """Whether a word for items looks like an opinion by itself."""
+    return polarity(noun) is not Polarity.UNSAID or accepts(noun)
+
+
 def _mask_noun(text: str, noun: str) -> str:
     """The text without what items are called, where that word looks like an opinion ("a ski pass")."""
-    if polarity(noun) is Polarity.UNSAID and not accepts(noun):
+    if not _opinionated(noun):
         return text
     return re.sub(rf"\b{re.escape(noun)}\b", "_" * len(noun), text)
 
 
+class Answered(Protocol):
+    """What one reply says of attributes: a :class:`Reading`, or the seeker's own acts."""
+
+    @property
+    def liked(self) -> tuple[int, ...]:
+        """Wanted attributes."""
+
+    @property
+    def disliked(self) -> tuple[int, ...]:
+        """Unwanted attributes."""
+
+    @property
+    def open(self) -> tuple[int, ...]:
+        """Attributes that do not matter."""
+
+
+def fold(replies: Iterable[Answered]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Wanted, unwanted and indifferent attributes after all replies.
+
+    Later replies win, but indifference does not take back a wish or a refusal.
+    """
+    marks: dict[int, str] = {}
+    for reply in replies:
+        marks |= dict.fromkeys(reply.liked, "liked") | dict.fromkeys(reply.disliked, "disliked")
+        marks |= {attribute: "open" for attribute in reply.open if attribute not in marks}
+    liked, disliked, open_ = (
+        tuple(attribute for attribute, mark in marks.items() if mark == label)
+        for label in ("liked", "disliked", "open")
+    )
+    return liked, disliked, open_
+
+
 def read_dialogue(lexicon: Lexicon, inputs: PreferenceInput) -> PreferenceOutput:
     """Answer the Preference Reasoner's task: fold the readings of all replies, later ones winning."""
-    marks: dict[int, str] = {}
+    readings: list[Reading] = []
     liked_items: dict[int, None] = {}
     rejected: dict[int, None] = {}
     mood: Mood = "neutral"
@@ -173,25 +212,19 @@ def read_dialogue(lexicon: Lexicon, inputs: PreferenceInput) -> PreferenceOutput
             _ids(lexicon.attribute_id, exchange.asked),
             _ids(lexicon.item_id, exchange.offered),
         )
-        for label in ("liked", "disliked", "open"):
-            for attribute in getattr(reading, label):
-                if label != "open" or attribute not in marks:
-                    marks[attribute] = label
+        readings.append(reading)
         liked_items.update(dict.fromkeys(reading.liked_items))
         rejected.update(dict.fromkeys(reading.rejected))
         mood = reading.mood
-    names = lexicon.attributes
+    liked, disliked, open_ = ([lexicon.attributes[a] for a in marked] for marked in fold(readings))
     return PreferenceOutput(
-        liked=[names[a] for a, label in marks.items() if label == "liked"],
-        disliked=[names[a] for a, label in marks.items() if label == "disliked"],
-        open=[names[a] for a, label in marks.items() if label == "open"],
+        liked=liked,
+        disliked=disliked,
+        open=open_,
         liked_items=[lexicon.items[item] for item in liked_items],
         rejected_items=[lexicon.items[item] for item in rejected],
         mood=mood,
-        summary=_summary(
-            [names[a] for a, label in marks.items() if label == "liked"],
-            [names[a] for a, label in marks.items() if label == "disliked"],
-        ),
+        summary=_summary(liked, disliked),
     )
 
 

@@ -12,6 +12,9 @@ Mood = Literal["positive", "neutral", "impatient"]
 ACT_NAMES: dict[Act, ActName] = {Act.ASK: "ask", Act.RECOMMEND: "recommend", Act.CHAT: "chat"}
 
 
+ACTS = {name: act for act, name in ACT_NAMES.items()}
+
+
 class Exchange(Message):
     """One past turn as the Preference Reasoner is shown it."""
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 from unicrs_rl.dialogue import ELICITATION, Act, Strategy
 from unicrs_rl.language import phrases
 from unicrs_rl.language.lexicon import written
 from unicrs_rl.language.tasks import (
     ACT_NAMES,
+    ACTS,
     ActName,
     ActorInput,
     ActorOutput,
@@ -24,6 +26,7 @@ from unicrs_rl.language.tasks import (
     Statement,
 )
 
+T = TypeVar("T")
 ELICITING, PERSUADING = 1.25, 0.8
 """By how much such a strategy raises or lowers the threshold for recommending."""
 PERSUASION = frozenset(
@@ -75,6 +78,19 @@ def choose_act(
     return Act.ASK if questions else Act.CHAT
 
 
+def choose_targets(
+    act: Act,
+    items: Sequence[T] | None,
+    attributes: Sequence[T] | None,
+    candidate_items: Sequence[T],
+    questions: Sequence[T],
+) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """What is recommended and asked about: as planned, or (``None``) all items, the first question."""
+    listed = candidate_items if items is None else items
+    asked = questions[:1] if attributes is None else attributes
+    return tuple(listed if act is Act.RECOMMEND else ()), tuple(asked if act is Act.ASK else ())
+
+
 def choose_facts(inputs: FactInput) -> FactOutput:
     """Answer the Fact Retriever's task: facts the seeker asked for first, then by relation."""
 
@@ -89,24 +105,23 @@ def choose_facts(inputs: FactInput) -> FactOutput:
 def act_and_speak(inputs: ActorInput) -> ActorOutput:
     """Answer the Actor's task."""
     strategy = Strategy(inputs.strategy)
-    act = inputs.act or _chosen(inputs, strategy)
-    items = list(
-        (inputs.candidate_items if inputs.items is None else inputs.items) if act == "recommend" else ()
+    act = _chosen(inputs, strategy) if inputs.act is None else ACTS[inputs.act]
+    listed, asked = choose_targets(
+        act, inputs.items, inputs.attributes, inputs.candidate_items, inputs.candidate_attributes
     )
-    asked = inputs.candidate_attributes[:1] if inputs.attributes is None else inputs.attributes
-    attributes = list(asked if act == "ask" else ())
+    items, attributes = list(listed), list(asked)
     return ActorOutput(
-        act=act,
+        act=ACT_NAMES[act],
         items=items,
         attributes=attributes,
-        utterance=_utter(inputs, strategy, act, items, attributes),
+        utterance=_utter(inputs, strategy, ACT_NAMES[act], items, attributes),
     )
 
 
-def _chosen(inputs: ActorInput, strategy: Strategy) -> ActName:
+def _chosen(inputs: ActorInput, strategy: Strategy) -> Act:
     """The act, where it is the Actor's choice."""
     listed, questions = bool(inputs.candidate_items), bool(inputs.candidate_attributes)
-    return ACT_NAMES[choose_act(strategy, inputs.confidence, listed, questions, inputs.recommend_above)]
+    return choose_act(strategy, inputs.confidence, listed, questions, inputs.recommend_above)
 
 
 def _utter(

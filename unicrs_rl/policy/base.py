@@ -63,6 +63,11 @@ class Policy(ABC):
     Config: ClassVar[type[BaseModel]] = NoSettings
     """The hyper-parameters a user may set under ``[arm.NAME]``."""
 
+    reads_corpus: ClassVar[bool] = False
+    """Whether it warms up on human dialogues."""
+    rewarded_by_judge: ClassVar[bool] = False
+    """Whether the arm's own paper trains it on the judge's score (only counts under ``published``)."""
+
     def __init__(self, context: ArmContext) -> None:
         self.context = context
 
@@ -78,8 +83,8 @@ class Learner(Policy):
     :meth:`learn` after each batch of conversations; conversations are told apart by their keys.
     """
 
-    rewarded_by_judge: bool = False
-    """Whether the arm's own paper trains it on the judge's score (only counts under ``published``)."""
+    def prepare(self) -> None:
+        """What has to be done before the first training conversation; nothing by default."""
 
     @abstractmethod
     def act(self, states: States) -> list[Plan]:

@@ -117,6 +117,7 @@ class Rso(Learner):
     """
 
     Config = RsoConfig
+    reads_corpus = True
     rewarded_by_judge = True
 
     def __init__(self, context: ArmContext) -> None:
@@ -132,14 +133,9 @@ class Rso(Learner):
         self._finished: list[_Episode] = []
         self._exact: Planner | None = None
 
-    @property
-    def parameters(self) -> int:
-        """Number of trainable parameters."""
-        return 0 if self.planner is None else sum(p.numel() for p in self.planner.parameters())
-
     def decide(self, states: States) -> list[Plan]:
         """The likeliest strategy; dropout off, in double precision."""
-        self._begin()
+        self.prepare()
         if self.planner is None:
             return [self._plan(_prior(state.turn, state.limit)) for state in states.rows]
         if self._exact is None:
@@ -151,7 +147,7 @@ class Rso(Learner):
 
     @override
     def act(self, states: States) -> list[Plan]:
-        self._begin()
+        self.prepare()
         texts = [text_of(state) for state in states.rows]
         chances = self._chances(states, texts)
         plans = []
@@ -184,8 +180,6 @@ class Rso(Learner):
 
     @override
     def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
-        if not resumable:
-            self._begin()  # a corpus warms the planner up even where no conversation was led
         header: dict[str, Any] = {
             "played": self.played,
             "resumable": resumable,
@@ -225,8 +219,9 @@ class Rso(Learner):
         if header["resumable"]:
             load_optimizer(self.optimizer, under("optimizer.", tensors))
 
-    def _begin(self) -> None:
-        """Make the planner before the first decision, unless it is to imitate the prior first."""
+    @override
+    def prepare(self) -> None:
+        """Make the planner, unless it is to imitate the prior first; a corpus warms it up."""
         if self.planner is not None or self.warm_up_dialogues:
             return
         if self.context.corpus:

@@ -237,11 +237,6 @@ class Unified(Learner):
         self._paths: dict[int, list[_Step]] = {}
         self._exact: QNetwork | None = None
 
-    @property
-    def parameters(self) -> int:
-        """Number of trainable parameters."""
-        return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
-
     def decide(self, states: States) -> list[Plan]:
         """Greedy on the target network, which is the online one smoothed over its last steps.
 

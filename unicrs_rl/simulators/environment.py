@@ -280,11 +280,7 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         self._belief.remove(row, items[items != NOTHING].tolist())
 
     def _refresh(self, rows: NDArray[np.int64]) -> None:
-        part = Belief(
-            self.world.catalogue, self._belief.scores[rows], self.reject, self.scoring, self._embeddings
-        )
-        part.candidates = self._belief.candidates[rows]
-        self._weights[rows] = part.weights()
+        self._weights[rows] = self._belief.weights(rows)
         self._mass[rows] = attribute_mass(self.world.catalogue, self._weights[rows])
 
     def _number_of(self, seeds: list[int | None] | None) -> int:

@@ -48,7 +48,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unicrs_rl.errors import InputError
-from unicrs_rl.graphs.catalogue import Catalogue, distinct
+from unicrs_rl.graphs.catalogue import Catalogue, distinct_names
 from unicrs_rl.graphs.readers.files import first_problem, folder, read_bytes, read_text
 from unicrs_rl.graphs.world import Seeker, World, split_by_seeker
 
@@ -324,7 +324,7 @@ def _read_items(path: Path, settings: WorldFile) -> tuple[Catalogue, dict[str, i
     details = {
         column: tuple(cell or "unknown" for cell in table.optional(column)) for column in section.details
     }
-    catalogue = Catalogue.build(settings.world.noun, distinct(names), facts, details)
+    catalogue = Catalogue.build(settings.world.noun, distinct_names(names), facts, details)
     return catalogue, {name: index for index, name in enumerate(ids)}
 
 

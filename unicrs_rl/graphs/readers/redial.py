@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from unicrs_rl.dialogue import Act, Decision, Dialogue, Reply, Strategy, Turn
 from unicrs_rl.errors import InputError
-from unicrs_rl.graphs.catalogue import Catalogue, distinct
+from unicrs_rl.graphs.catalogue import Catalogue, distinct_names
 from unicrs_rl.graphs.readers.files import folder, read_json, read_json_lines
 from unicrs_rl.graphs.world import Seeker, World, split_by_seeker
 
@@ -122,7 +122,7 @@ def _read_knowledge_graph(root: Path) -> tuple[Catalogue, dict[str, int], int]:
                 )
             name = names[tail]
             facts.append((item, relations[relation], types.get(name, "entity"), " ".join(name.split())))
-    titles = distinct([" ".join(names[entity].split()) for entity in kept])
+    titles = distinct_names([" ".join(names[entity].split()) for entity in kept])
     years = tuple(match[1] if (match := _YEAR.search(title)) else "unknown" for title in titles)
     # Entities have ids of their own: Sabu, the actor, and SABU, the director, are two people.
     catalogue = Catalogue.build("movie", titles, facts, {"year": years}, merge_spellings=False)
