@@ -21,7 +21,7 @@ from unicrs_rl.dialogue import STRATEGIES, Plan, Strategy
 from unicrs_rl.experiments.components import build, read_world
 from unicrs_rl.experiments.config import resolve
 from unicrs_rl.experiments.conversation import Conversations, Episode
-from unicrs_rl.graphs.belief import States
+from unicrs_rl.graphs.states import States
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.policy.base import ArmContext
 from unicrs_rl.policy.rules import MaxEntropy

@@ -8,15 +8,19 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from unicrs_rl.experiments.components import Components, build
 from unicrs_rl.experiments.config import RunConfig, resolve
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.embeddings import EmbeddingConfig, Embeddings, pretrain
+from unicrs_rl.graphs.states import Past, padded
 from unicrs_rl.graphs.world import World
 from unicrs_rl.graphs.worlds import make_world
 from unicrs_rl.language.lexicon import Lexicon
@@ -56,6 +60,44 @@ def lexicon(movies: World) -> Lexicon:
 
 def lexicon_of(catalogue: Catalogue) -> Lexicon:
     return Lexicon(catalogue.noun, catalogue.items, catalogue.attributes, catalogue.kinds)
+
+
+def catalogue_of(
+    owned: NDArray[np.bool_],
+    taxonomy: dict[str, tuple[int, ...]] | None = None,
+    kinds: Sequence[str] | None = None,
+) -> Catalogue:
+    """A catalogue from ``[items, attributes]`` of bool."""
+    n_items, n_attributes = owned.shape
+    return Catalogue(
+        noun="thing",
+        items=tuple(f"item {i}" for i in range(n_items)),
+        attributes=tuple(f"attribute {a}" for a in range(n_attributes)),
+        kinds=tuple(kinds or ("tag",) * n_attributes),
+        relations=("tag",),
+        edges=np.array([(i, 0, a) for i, a in np.argwhere(owned)], dtype=np.int64).reshape(-1, 3),
+        taxonomy=taxonomy or {},
+    )
+
+
+def past_of(asked: Sequence[Sequence[int]], turn: int = 0, limit: int = 15) -> Past:
+    """A past in which nothing matters but what needs no question any more."""
+    b = len(asked)
+    zeros, nothing = np.zeros(b, dtype=np.int64), np.full((b, 1), -1)
+    return Past(
+        keys=np.arange(b, dtype=np.uint64),
+        turn=zeros + turn,
+        limit=limit,
+        wanted=nothing,
+        unwanted=nothing,
+        indifferent=nothing,
+        declined=nothing,
+        events=nothing,
+        strategies=nothing,
+        mood=zeros,
+        streak=zeros,
+        asked=padded(asked),
+    )
 
 
 def components_for(config: RunConfig, world: World, embeddings: Embeddings) -> Components:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from unicrs_rl.cli import main
 from unicrs_rl.errors import InputError
+from unicrs_rl.graphs.embeddings import read_released
 from unicrs_rl.graphs.readers import folder, inspired, redial, unicorn_directory
-from unicrs_rl.graphs.world import Split
+from unicrs_rl.graphs.world import Split, World
 from unicrs_rl.graphs.worlds import make_world
 
 
@@ -429,11 +433,26 @@ def test_unicorn_empty_split_is_named(small_lastfm: Path, split: Split, content:
     [
         ("item_dict", lambda d: d["2"].update(feature_index=[]), ("item 2 has no attributes",)),
         ("item_dict", lambda d: d["2"].update(feature_index=[9]), ("item 2 has attribute 9", "0 to 1")),
-        ("item_dict", lambda d: d["2"].pop("feature_index"), ("2.feature_index",)),
+        ("item_dict", lambda d: d["2"].update(feature_index=[0, -1]), ("item 2 has attribute -1", "0 to 1")),
+        (
+            "item_dict",
+            lambda d: d["2"].update(feature_index=[10**30]),
+            ("item 2 has attribute 1000", "0 to 1"),
+        ),
+        ("item_dict", lambda d: d["2"].update(feature_index=["1"]), ("item 2, feature_index, 0", "integer")),
+        ("item_dict", lambda d: d["2"].pop("feature_index"), ("item 2, feature_index", "required")),
+        ("item_dict", lambda d: d.update(x=d.pop("3")), ("item x:", "integer")),
+        ("item_dict", lambda d: d.clear(), ("no items",)),
         ("item_dict", lambda d: d.update({"9": d.pop("3")}), ("without gaps",)),
         ("original_tag_map", lambda d: d.clear(), ("no attributes",)),
+        ("original_tag_map", lambda d: d.update({"19": -1}), ("tag '19'", "-1")),
+        ("original_tag_map", lambda d: d.update({"19": 10**12}), ("tag '19'", "1000000000000", "3 tags")),
         ("user_dict", lambda d: d["0"].update(friends=[55]), ("user 0 has the friend 55",)),
-        ("user_dict", lambda d: d.update(bob={}), ("bob",)),
+        ("user_dict", lambda d: d["1"].update(friends=[-3]), ("user 1 has the friend -3",)),
+        ("user_dict", lambda d: d["1"].update(friends=[0.5]), ("user 1, friends, 0", "integer", "0.5")),
+        ("user_dict", lambda d: d.update(bob={}), ("user bob:", "integer")),
+        ("user_dict", lambda d: d.update({"-1": {}}), ("user -1:", "greater than or equal to 0")),
+        ("user_dict", lambda d: d.update({"999999999": {}}), ("user 999999999 is out of range", "3 users")),
     ],
 )
 def test_unicorn_fault_in_the_graph_is_named(
@@ -446,11 +465,25 @@ def test_unicorn_fault_in_the_graph_is_named(
 @pytest.mark.parametrize(
     ("split", "content", "parts"),
     [
-        ("train", '{"0": [0, NaN]}', ("0.1", "finite number")),
+        ("train", '{"0": [0, NaN]}', ("user 0, 1:", "integer")),
+        ("train", '{"0": [0, 1.5]}', ("user 0, 1:", "integer", "1.5")),
+        ("train", '{"0": [0, "1"]}', ("user 0, 1:", "integer", "'1'")),
+        ("train", '{"0": [true]}', ("user 0, 0:", "integer")),
+        ("train", '{"0": 1}', ("user 0:", "array")),
+        ("train", "[[0, 1]]", ("object",)),
+        ("valid", '{"0.5": [0]}', ("user 0.5:", "integer")),
+        ("valid", '{"ann": [0]}', ("user ann:", "integer")),
+        ("valid", '{"-1": [0]}', ("user -1:", "greater than or equal to 0")),
+        ("valid", '{"4000000000": [0]}', ("user 4000000000 is out of range", "3 users")),
         ("test", '{"1": [4]}', ("user 1 has item 4", "0 to 3")),
         ("test", '{"1": [-1]}', ("user 1 has item -1",)),
-        ("test", '{"7": [0]}', ("no usable interactions", "1 test users without training interactions")),
-        ("train", '{"1": [3]}', ("no usable interactions", "1 train interactions that a later split")),
+        ("test", '{"1": [100000000000000000000]}', ("user 1 has item 100000000000000000000", "0 to 3")),
+        ("test", '{"1": [3], "7": [0]}', ("user 7 has no interactions in review_dict_train.json",)),
+        (
+            "valid",
+            '{"7": [0], "3": [1], "0": [2]}',
+            ("user 3 has no interactions in review_dict_train.json; nor have 1 more",),
+        ),
     ],
 )
 def test_unicorn_fault_in_interactions_is_named(
@@ -460,9 +493,46 @@ def test_unicorn_fault_in_interactions_is_named(
     complaint(lambda: unicorn_directory.read(small_lastfm), f"review_dict_{split}.json", *parts)
 
 
-def test_unicorn_negative_user_is_named(small_lastfm: Path) -> None:
-    edit(small_lastfm / REVIEWS / "review_dict_train.json", lambda d: d.update({"-1": [0, 1, 2, 3]}))
-    complaint(lambda: unicorn_directory.read(small_lastfm), "review_dict_train.json", "user -1")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (f"{GRAPH}/item_dict.json", '{"0": {"feature_index": [7]}}'),
+        (f"{GRAPH}/item_dict.json", '{"0": {"feature_index": []}}'),
+        (f"{REVIEWS}/review_dict_test.json", '{"9": [0]}'),
+        (f"{REVIEWS}/review_dict_train.json", "{}"),
+    ],
+)
+def test_the_command_prints_one_line_and_exits_with_2(
+    small_lastfm: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    (small_lastfm / name).write_text(content)
+    assert main(["worlds", "--world", str(small_lastfm)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"unicrs-rl: {small_lastfm / name}: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_a_user_asked_about_with_an_empty_training_list_is_named(small_lastfm: Path) -> None:
+    (small_lastfm / REVIEWS / "review_dict_train.json").write_text('{"0": [0, 1], "1": []}')
+    complaint(
+        lambda: unicorn_directory.read(small_lastfm),
+        "review_dict_test.json: user 1 has no interactions in review_dict_train.json",
+    )
+
+
+def test_a_user_whose_training_interactions_are_all_held_out_is_named(small_lastfm: Path) -> None:
+    (small_lastfm / REVIEWS / "review_dict_train.json").write_text('{"0": [0, 1], "1": [3]}')
+    complaint(lambda: unicorn_directory.read(small_lastfm), "review_dict_test.json: user 1", "no later split")
+
+
+def test_a_split_that_later_splits_leave_empty_is_named(small_lastfm: Path) -> None:
+    (small_lastfm / REVIEWS / "review_dict_train.json").write_text('{"0": [2], "1": [3]}')
+    complaint(
+        lambda: unicorn_directory.read(small_lastfm),
+        "review_dict_train.json: no usable interactions",
+        "2 train interactions that a later split holds",
+    )
 
 
 def test_yelp_taxonomy_with_an_unknown_attribute_is_named(small_lastfm: Path) -> None:
@@ -470,6 +540,97 @@ def test_yelp_taxonomy_with_an_unknown_attribute_is_named(small_lastfm: Path) ->
     complaint(lambda: unicorn_directory.read(small_lastfm), "2-layer taxonomy.json", "'Food'", "17")
     (small_lastfm / GRAPH / "2-layer taxonomy.json").write_text('{"Food": ["Soup"]}')
     complaint(lambda: unicorn_directory.read(small_lastfm), "2-layer taxonomy.json", "'Food'", "'Soup'")
+
+
+# --- released vectors ---
+
+
+Arrays = dict[str, np.ndarray]
+
+
+@pytest.fixture
+def small_world(small_lastfm: Path) -> World:
+    return unicorn_directory.read(small_lastfm)
+
+
+def released(**changes: np.ndarray) -> Arrays:
+    """Vectors that fit the small world: 2 users and 4 items, 2 attributes."""
+    return {
+        "user_item": np.arange(18, dtype=np.float64).reshape(6, 3),
+        "attribute": np.ones((2, 3), dtype=np.float32),
+        **changes,
+    }
+
+
+def test_released_vectors_are_taken_apart(tmp_path: Path, small_world: World) -> None:
+    np.savez(tmp_path / "vectors.npz", **released())
+    users, others = read_released(tmp_path / "vectors.npz", small_world)
+    assert users.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert others.items[0].tolist() == [6, 7, 8]
+    assert (others.items.shape, others.attributes.shape, others.dim) == ((4, 3), (2, 3), 3)
+    assert {users.dtype, others.items.dtype, others.attributes.dtype} == {np.dtype(np.float32)}
+    assert not others.likes.any()
+    assert others.fold_in([[0, 2], []]).tolist() == [[9, 10, 11], [0, 0, 0]]
+
+
+BROKEN = np.ones((6, 3))
+BROKEN[4, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("arrays", "parts"),
+    [
+        (released(user_item=np.ones((5, 3))), ("'user_item'", "(5, 3)", "2 users and 4 items", "(6, 3)")),
+        (released(user_item=np.ones((4, 3))), ("'user_item'", "(4, 3)", "(6, 3)")),
+        (released(attribute=np.ones((3, 3))), ("'attribute'", "(3, 3)", "2 attributes", "(2, 3)")),
+        (released(attribute=np.ones((2, 4))), ("'user_item'", "(6, 3)", "'attribute'", "(2, 4)", "width")),
+        (released(user_item=np.ones(18)), ("'user_item'", "(18,)")),
+        (released(attribute=np.ones((2, 3, 1))), ("'attribute'", "(2, 3, 1)")),
+        (released(attribute=np.ones((2, 0))), ("'attribute'", "(2, 0)")),
+        (released(attribute=np.array(1.0)), ("'attribute'", "()")),
+        (released(attribute=np.array([["a"], ["b"]])), ("'attribute'", "floating-point")),
+        (released(user_item=np.ones((6, 3), dtype=int)), ("'user_item'", "floating-point")),
+        (released(user_item=BROKEN), ("'user_item'", "(6, 3)", "row 4", "not finite")),
+        (released(user_item=np.full((6, 3), 1e300)), ("'user_item'", "row 0", "not finite")),
+        (released(user_item=np.array([[None]] * 6)), ("'user_item'", "Python objects")),
+        ({"ui_emb": np.ones((6, 3))}, ("no array 'user_item'", "ui_emb")),
+        ({"user_item": np.ones((6, 3))}, ("no array 'attribute'", "user_item")),
+        ({}, ("no array 'user_item'", "none")),
+    ],
+)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_released_vectors_that_do_not_fit_are_named(
+    tmp_path: Path, small_world: World, arrays: Arrays, parts: tuple[str, ...], save: Callable[..., None]
+) -> None:
+    save(tmp_path / "vectors.npz", **arrays)
+    complaint(lambda: read_released(tmp_path / "vectors.npz", small_world), "vectors.npz", *parts)
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "folder", "empty", "text", "pickle", "cut", "overwritten", "npy"]
+)
+def test_a_damaged_file_of_released_vectors_is_named(tmp_path: Path, small_world: World, damage: str) -> None:
+    path = tmp_path / "vectors.npz"
+    np.savez(path, **released())
+    whole = path.read_bytes()
+    middle = whole.index(b"user_item.npy") + 150
+    contents = {
+        "empty": b"",
+        "text": b"0.1 0.2",
+        "pickle": pickle.dumps({"ui_emb": [1.0]}),
+        "cut": whole[:-40],
+        "overwritten": whole[:middle] + b"\xff" * 20 + whole[middle + 20 :],
+    }
+    if damage in {"missing", "folder"}:
+        path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    if damage == "npy":
+        with path.open("wb") as file:
+            np.save(file, np.ones((6, 3)))
+    if damage in contents:
+        path.write_bytes(contents[damage])
+    complaint(lambda: read_released(path, small_world), "vectors.npz:")
 
 
 # --- INSPIRED ---

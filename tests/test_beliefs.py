@@ -1,8 +1,6 @@
-"""Beliefs about the target: hand-computed posteriors and entropies, what a "no" does, and the prior."""
+"""Beliefs about the target: hand-computed posteriors and entropies, and what answers do to them."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import numpy as np
 import pytest
@@ -14,18 +12,18 @@ from unicrs_rl.dialogue import Act, Decision, Preferences, State, Strategy
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.graphs.belief import (
     Belief,
-    Beliefs,
     Reject,
     Scoring,
-    States,
     attribute_mass,
     binary_entropy,
     top_items,
 )
+from unicrs_rl.graphs.beliefs import Beliefs
+from unicrs_rl.graphs.candidates import Switches
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.embeddings import Embeddings
-from unicrs_rl.graphs.prior import EXCLUDED, FEATURES, Prior, PriorKind
-from unicrs_rl.graphs.world import Seeker, Split, World
+from unicrs_rl.graphs.states import OPENING, States
+from unicrs_rl.graphs.world import Split
 
 OWNERS = {"p": (0, 1), "q": (1, 2), "r": (3,), "s": (0, 1, 2, 3), "t": (2, 3)}
 P, Q, R, S, T = range(5)
@@ -48,6 +46,12 @@ def belief(reject: Reject = Reject.FILTER, scoring: Scoring = Scoring.POSTERIOR)
 
 def state(known: Preferences, decisions: tuple[Decision, ...] = ()) -> State:
     return State(0, (), known, (), decisions, 15)
+
+
+def posterior(found: States, row: int = 0) -> dict[int, float]:
+    """Candidates of a row with their weights."""
+    part = slice(*found.offsets[row : row + 2].tolist())
+    return dict(zip(found.candidates[part].tolist(), found.values[part].tolist(), strict=True))
 
 
 # --- posterior ---
@@ -93,7 +97,10 @@ def test_an_ignored_no_changes_nothing() -> None:
     assert found.weights()[0] == pytest.approx(PRIOR)
 
 
-@pytest.mark.parametrize("reject", list(Reject))
+CERTAIN = [reject for reject in Reject if reject is not Reject.NOISY]
+
+
+@pytest.mark.parametrize("reject", CERTAIN)
 def test_what_a_no_does_is_no_matter_to_a_yes(reject: Reject) -> None:
     found = belief(reject)
     found.accept(0, Q)
@@ -102,6 +109,65 @@ def test_what_a_no_does_is_no_matter_to_a_yes(reject: Reject) -> None:
 
 def test_filter_is_the_default() -> None:
     assert Belief(four(), np.zeros((1, 4))).reject is Reject.FILTER
+
+
+# --- answers that may be wrong
+
+
+def noisy(noise: float = 0.2) -> Belief:
+    return Belief(four(), np.log(PRIOR)[None].copy(), Reject.NOISY, noise=noise)
+
+
+def test_a_noisy_yes_weighs_items_by_the_chance_of_that_answer() -> None:
+    """Only b and c have q: 0.8 of them say yes, and 0.2 of the others."""
+    found = noisy()
+    found.accept(0, Q)
+    raw = PRIOR * [0.2, 0.8, 0.8, 0.2]
+    assert found.weights()[0] == pytest.approx(raw / raw.sum())
+
+
+def test_a_noisy_no_is_the_other_way_round_and_removes_nothing() -> None:
+    found = noisy()
+    found.decline(0, Q)
+    raw = PRIOR * [0.8, 0.2, 0.2, 0.8]
+    assert found.weights()[0] == pytest.approx(raw / raw.sum())
+    assert found.candidates.all()
+
+
+def test_what_is_volunteered_is_no_slip() -> None:
+    found = noisy()
+    found.update(0, Preferences(liked=(Q, P)))
+    assert found.weights()[0] == pytest.approx([0, 0.3 * 0.8 / 0.28, 0.2 * 0.2 / 0.28, 0])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_noisy_answers_need_a_noise(noise: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and one half"):
+        noisy(noise)
+
+
+# --- what is volunteered
+
+
+def test_a_volunteered_attribute_is_likelier_of_items_that_have_few() -> None:
+    """All have s; of a (p, s) every second seeker begins with it, of the others every third."""
+    found = belief()
+    found.volunteer(0, S, weigh=True)
+    raw = PRIOR / [2, 3, 3, 3]
+    assert found.weights()[0] == pytest.approx(raw / raw.sum())
+
+
+def test_without_that_weight_the_volunteered_attribute_only_filters() -> None:
+    found = belief()
+    found.volunteer(0, Q, weigh=False)
+    assert found.weights()[0] == pytest.approx([0, 0.6, 0.4, 0])
+
+
+def test_only_the_first_wish_is_volunteered() -> None:
+    found = belief()
+    found.update(0, Preferences(liked=(S, P)), weigh=True)
+    raw = np.array([0.4 / 2, 0.3 / 3, 0, 0])
+    assert found.weights()[0] == pytest.approx(raw / raw.sum())
 
 
 def test_conversations_of_a_batch_do_not_touch_each_other() -> None:
@@ -230,8 +296,9 @@ def test_top_items_of_a_small_world_are_padded() -> None:
     assert top_items(np.array([[0.2, 0.8]]), 4).tolist() == [[1, 0, -1, -1]]
 
 
-def test_top_items_agree_with_a_full_sort() -> None:
-    weights = np.random.default_rng(0).integers(0, 30, (20, 500)).astype(float)
+@pytest.mark.parametrize("values", [2, 30, 10_000])
+def test_top_items_agree_with_a_full_sort(values: int) -> None:
+    weights = np.random.default_rng(0).integers(1, values, (20, 500)).astype(float)
     expected = np.argsort(-weights, axis=1, kind="stable")[:, :10]
     assert top_items(weights, 10).tolist() == expected.tolist()
 
@@ -273,7 +340,8 @@ def test_what_was_asked_or_is_indifferent_is_no_question_any_more(
 def test_states_do_not_change_the_prior_they_are_given() -> None:
     prior = np.log(PRIOR)[None]
     before = prior.copy()
-    Beliefs(four(), Reject.PENALTY, embeddings=VECTORS).states([state(Preferences(disliked=(Q,)))], prior)
+    switches = Switches(reject=Reject.PENALTY)
+    Beliefs(four(), switches, embeddings=VECTORS).states([state(Preferences(disliked=(Q,)))], prior)
     assert prior.tolist() == before.tolist()
 
 
@@ -283,10 +351,53 @@ def test_states_do_not_change_the_prior_they_are_given() -> None:
 def test_the_switch_shows_in_what_is_listed(reject: Reject, order: list[int]) -> None:
     """The seeker wants t (c, d) and not q (b, c)."""
     known = Preferences(liked=(T,), disliked=(Q,))
-    found = Beliefs(four(), reject, 2, 2, VECTORS).states([state(known)], np.log(PRIOR)[None])
+    switches = Switches(reject=reject, volunteered=False)
+    found = Beliefs(four(), switches, 2, 2, VECTORS).states([state(known)], np.log(PRIOR)[None])
     assert found.items[0].tolist() == order
     ratio = {Reject.FILTER: 0.0, Reject.PENALTY: 2 * np.exp(-expit(1)), Reject.NONE: 2.0}[reject]
-    assert found.weights[0, 2] == pytest.approx(ratio * found.weights[0, 3])
+    weights = posterior(found)
+    assert weights.get(2, 0.0) == pytest.approx(ratio * weights[3])
+
+
+def test_the_ragged_posterior_is_the_dense_one(components: Components) -> None:
+    sessions = components.world.sessions(Split.TEST, 6, 0)
+    owned = [components.world.catalogue.attributes_of(session.target).tolist() for session in sessions]
+    rows = [state(Preferences(liked=(mine[0],), disliked=(0,) * (0 not in mine))) for mine in owned]
+    prior = components.prior.log_scores(sessions)
+    found = components.beliefs.states(rows, prior)
+    dense = Belief(components.world.catalogue, prior.copy())
+    for row, known in enumerate(rows):
+        dense.update(row, known.preferences, components.beliefs.switches.volunteered)
+    for row, weights in enumerate(dense.weights()):
+        held = np.flatnonzero(weights)
+        assert posterior(found, row) == dict(zip(held.tolist(), weights[held].tolist(), strict=True))
+        assert found.left[row] == len(held)
+        assert found.concentration[row] == pytest.approx((weights**2).sum())
+
+
+def test_the_past_is_what_the_dialogue_shows() -> None:
+    """The seeker wants s and p, not q, is open about t, and has declined c."""
+    known = Preferences(liked=(S, P), disliked=(Q,), open=(T,), rejected_items=(2,), mood="impatient")
+    decided = (
+        Decision(Act.ASK, Strategy.SIMILARITY, attributes=(P,)),
+        Decision(Act.ASK, Strategy.SIMILARITY, attributes=(Q, T)),
+        Decision(Act.CHAT, Strategy.CREDIBILITY),
+        Decision(Act.RECOMMEND, Strategy.CREDIBILITY, items=(2,)),
+    )
+    rows = [state(known, decided), State(7, (), Preferences(), (), (), 15)]
+    past = Beliefs(four()).states(rows, np.log(np.stack([PRIOR, PRIOR]))).past
+    warm, true = Strategy.SIMILARITY.position, Strategy.CREDIBILITY.position
+    assert past.keys.tolist() == [0, 7]
+    assert past.turn.tolist() == [4, 0]
+    assert past.wanted.tolist() == [[S, P], [-1, -1]]
+    assert past.unwanted.tolist() == [[Q], [-1]]
+    assert past.indifferent.tolist() == [[T], [-1]]
+    assert past.declined.tolist() == [[2], [-1]]
+    assert past.events.tolist() == [[4 + S, 4 + P, 4 + Q, -1, 2], [-1] * 5]
+    assert past.strategies.tolist() == [[OPENING, warm, warm, true, true], [-1] * 5]
+    assert past.mood.tolist() == [2, 0]
+    assert past.streak.tolist() == [1, 0]
+    assert past.asked.tolist() == [[P, Q, S, T], [-1] * 4]
 
 
 def test_states_do_not_depend_on_the_batch(components: Components) -> None:
@@ -295,75 +406,9 @@ def test_states_do_not_depend_on_the_batch(components: Components) -> None:
     rows = [
         state(Preferences(liked=(int(catalogue.attributes_of(session.target)[0]),))) for session in sessions
     ]
-    prior = components.prior.log_scores([session.history for session in sessions])
+    prior = components.prior.log_scores(sessions)
     together = components.beliefs.states(rows, prior)
     for index, row in enumerate(rows):
-        alone = components.beliefs.states([row], components.prior.log_scores([sessions[index].history]))
+        alone = components.beliefs.states([row], components.prior.log_scores(sessions[index : index + 1]))
         assert alone.items[0].tolist() == together.items[index].tolist()
         assert alone.attributes[0].tolist() == together.attributes[index].tolist()
-
-
-# --- the prior ---
-
-
-def moved(world: World, split: Split) -> World:
-    """The same world with other targets in one split."""
-    pairs = [(seeker, (item + 7) % world.catalogue.n_items) for seeker, item in world.targets[split]]
-    return dataclasses.replace(world, targets={**world.targets, split: pairs})
-
-
-@pytest.mark.parametrize("split", [Split.TEST, Split.TRAIN])
-def test_prior_is_fitted_without_the_split(
-    movies: World, movies_embeddings: Embeddings, components: Components, split: Split
-) -> None:
-    assert np.array_equal(Prior(moved(movies, split), movies_embeddings).weights, components.prior.weights)
-    emptied = dataclasses.replace(movies, targets={**movies.targets, split: []})
-    assert np.array_equal(Prior(emptied, movies_embeddings).weights, components.prior.weights)
-
-
-def test_prior_is_fitted_on_the_valid_split(
-    movies: World, movies_embeddings: Embeddings, components: Components
-) -> None:
-    other = Prior(moved(movies, Split.VALID), movies_embeddings).weights
-    assert not np.allclose(other, components.prior.weights, atol=0.01)
-
-
-def test_prior_is_a_distribution_without_the_history(components: Components) -> None:
-    histories = [(1, 2, 3), (), (10,)]
-    scores = components.prior.log_scores(histories)
-    assert np.exp(scores).sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)
-    for row, history in enumerate(histories):
-        assert (scores[row, list(history)] == EXCLUDED).all()
-
-
-def test_fitted_prior_knows_more_than_none_about_unseen_targets(
-    movies: World, movies_embeddings: Embeddings, components: Components
-) -> None:
-    sessions = movies.sessions(Split.TEST, 300, 0)
-    histories, targets = zip(*((session.history, session.target) for session in sessions), strict=True)
-    uniform = Prior(movies, movies_embeddings, PriorKind.UNIFORM).log_scores(histories)
-    fitted = components.prior.log_scores(histories)
-    gain = (fitted - uniform)[np.arange(300), targets]
-    assert gain.mean() > 3 * gain.std() / np.sqrt(300)
-
-
-def test_uniform_prior_is_uniform_over_what_is_not_known(
-    movies: World, movies_embeddings: Embeddings
-) -> None:
-    prior = Prior(movies, movies_embeddings, PriorKind.UNIFORM)
-    scores = prior.log_scores([(0, 1)])
-    assert scores[0, 2:] == pytest.approx(-np.log(movies.catalogue.n_items - 2), abs=1e-8)
-
-
-def test_features_of_the_prior_by_hand() -> None:
-    """Seeker 0 likes a and b, seeker 1 likes a; popularity is ln(1 + likes) over its spread."""
-    likes = np.array([[0, 0], [0, 1], [1, 0]])
-    targets: dict[Split, list[tuple[int, int]]] = {split: [] for split in Split}
-    seekers = (Seeker("0", (0, 1)), Seeker("1", (0,)))
-    world = World("w", four(), seekers, likes, targets)
-    found = Prior(world, VECTORS).features([(0,)])[0]
-    logs = np.log1p([2, 1, 0, 0])
-    assert found[:, FEATURES.index("popularity")] == pytest.approx(logs / logs.std())
-    assert found[:, FEATURES.index("neighbours")] == pytest.approx([10, 10 / np.sqrt(2), 0, 0])
-    assert found[0, FEATURES.index("content")] == pytest.approx(5.0)
-    assert found[:, FEATURES.index("embedding")] == pytest.approx([1, 0, 1, 0])

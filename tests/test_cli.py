@@ -284,12 +284,6 @@ def test_a_missing_corpus_is_found_before_anything_is_written(
         assert not out.exists()
 
 
-def test_a_run_without_evaluation_has_no_report(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    assert call(capsys, "train", "--arm", "unified", "--out", str(run), *TINY)[0] == 0
-    assert "not finished" in complaint(capsys, "report", str(run))
-
-
 def test_a_config_file_changes_an_evaluation(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run, config = tmp_path / "run", tmp_path / "settings.toml"
     assert call(capsys, "train", "--arm", "unified", "--out", str(run), *TINY)[0] == 0

@@ -411,7 +411,7 @@ def test_facts_the_seeker_cares_about_come_first() -> None:
 
 def test_retrieved_facts_are_true_and_few(components: Components) -> None:
     sessions = components.world.sessions(Split.TEST, 5, 0)
-    prior = components.prior.log_scores([session.history for session in sessions])
+    prior = components.prior.log_scores(sessions)
     states = components.beliefs.states([state(session.key) for session in sessions], prior)
     for row, found in enumerate(components.retriever.ground(states, [Plan(Strategy.NO_STRATEGY)] * 5)):
         assert found.items == tuple(states.items[row])

@@ -23,9 +23,9 @@ from unicrs_rl.experiments.components import Components, build
 from unicrs_rl.experiments.config import resolve
 from unicrs_rl.experiments.conversation import Conversations, Episode
 from unicrs_rl.experiments.traces import trace
-from unicrs_rl.graphs.belief import States
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.readers import inspired
+from unicrs_rl.graphs.states import States
 from unicrs_rl.graphs.world import Split, World
 from unicrs_rl.graphs.worlds import make_world
 from unicrs_rl.language.lexicon import Lexicon
@@ -480,7 +480,7 @@ def test_another_random_seed_gives_another_conversation(movies: World) -> None:
 @pytest.fixture(scope="module")
 def spoken(components: Components) -> list[Episode]:
     """Conversations of two rules with a population at the text surface."""
-    sessions = components.world.sessions(Split.TEST, 150, 1)
+    sessions = components.world.sessions(Split.TEST, 250, 1)
     conversations = Conversations(components)
     return [
         episode

@@ -27,6 +27,7 @@ from unicrs_rl.simulators.environment import (
 from unicrs_rl.simulators.mcr import McrSeekers
 from unicrs_rl.simulators.seekers import NOTHING, Actions, Answer
 
+CERTAIN = [reject for reject in Reject if reject is not Reject.NOISY]
 N_USERS = 1801  # of LastFM: rows of the released vectors before the items'
 
 
@@ -160,7 +161,7 @@ def test_the_record_covers_every_reward_and_both_endings(recorded: list[dict[str
     assert (rewards[1.0], rewards[-0.3]) == (158, 42)
 
 
-@pytest.mark.parametrize("reject", list(Reject))
+@pytest.mark.parametrize("reject", CERTAIN)
 def test_only_the_penalty_reproduces_the_lists_after_a_no(
     lastfm: World, shared: Path, recorded: list[dict[str, Any]], reject: Reject
 ) -> None:
@@ -293,7 +294,7 @@ def test_penalty_removes_nothing_and_lowers_scores_by_the_sigmoid_of_the_affinit
     assert weights[has].sum() < before[has].sum()
 
 
-@pytest.mark.parametrize("reject", list(Reject))
+@pytest.mark.parametrize("reject", CERTAIN)
 def test_a_refused_question_is_not_asked_again(
     movies: World, movies_embeddings: Embeddings, reject: Reject
 ) -> None:
@@ -303,6 +304,11 @@ def test_a_refused_question_is_not_asked_again(
     code = FIRST_QUESTION + int(np.setdiff1d(askable, movies.catalogue.attributes_of(9))[0])
     *_, info = env.step(np.array([code]))
     assert not info["action_mask"][0, code]
+
+
+def test_the_environments_seekers_make_no_mistakes_to_allow_for(movies: World) -> None:
+    with pytest.raises(ValueError, match="noisy answers need"):
+        start(movies, [session(9)], reject=Reject.NOISY)
 
 
 def test_a_yes_keeps_the_items_that_have_the_attribute(movies: World) -> None:

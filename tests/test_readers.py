@@ -297,18 +297,34 @@ def test_unicorn_held_out_pairs_are_taken_out_of_training(tmp_path: Path) -> Non
     world = unicorn_directory.read(tmp_path)
     assert np.array_equal(world.likes, before.likes)
     assert world.targets == before.targets
-    assert world.notes[1:] == (
+    assert world.notes[2:] == (
         "1 valid interactions that a later split holds, too, left out",
         "2 train interactions that a later split holds, too, left out",
     )
 
 
-def test_unicorn_test_users_without_training_are_left_out(tmp_path: Path) -> None:
+def test_unicorn_users_need_not_be_in_every_split(tmp_path: Path) -> None:
+    """A user without interactions in a split may stand there with an empty list, or not at all."""
     reviews = lastfm_star(tmp_path) / "UI_Interaction_data"
-    dump(reviews / "review_dict_test.json", {"1": [0], "2": [1, 3], "5": [0, 1]})
+    dump(reviews / "review_dict_train.json", {**TRAIN, "3": []})
+    dump(reviews / "review_dict_valid.json", {"0": [4], "1": [], "4": []})
     world = unicorn_directory.read(tmp_path)
-    assert world.targets[Split.TEST] == [(1, 0), (2, 1), (2, 3)]
-    assert "1 test users without training interactions left out" in world.notes
+    assert world.targets[Split.VALID] == [(0, 4)]
+    assert [seeker.liked for seeker in world.seekers[3:]] == [(), ()]
+    assert world.notes[0] == "3 users have no entry in user_dict.json"
+
+
+def test_unicorn_repeated_interactions_and_attributes_count_once(tmp_path: Path) -> None:
+    reviews = lastfm_star(tmp_path) / "UI_Interaction_data"
+    before = unicorn_directory.read(tmp_path)
+    dump(reviews / "review_dict_test.json", {"1": [0, 0], "2": [1, 3, 1]})
+    world = unicorn_directory.read(tmp_path)
+    assert world.targets == before.targets
+    assert world.notes[1:] == (
+        "1 interactions that review_dict_train.json repeats within a user's list count once",
+        "2 interactions that review_dict_test.json repeats within a user's list count once",
+    )
+    assert world.catalogue.attributes_of(2).tolist() == [1, 2]
 
 
 def test_a_unicorn_directory_is_recognised_by_its_path(tmp_path: Path) -> None:
@@ -331,17 +347,23 @@ def test_unicorn_training_interactions_are_graph_or_target_never_both(tmp_path: 
     assert {*graph, *world.targets[Split.TRAIN]} == expected
 
 
-def test_unicorn_history_is_what_the_training_graph_knows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", list(Split))
+def test_unicorn_history_is_what_the_training_graph_and_earlier_splits_hold(
+    tmp_path: Path, split: Split
+) -> None:
     world = unicorn_directory.read(lastfm_star(tmp_path))
-    for session in world.sessions(Split.TEST, None, 0):
-        user = int(session.seeker)
-        assert set(session.history) == {item for owner, item in world.likes.tolist() if owner == user}
+    earlier = {Split.TRAIN: [], Split.VALID: [Split.TRAIN], Split.TEST: [Split.TRAIN, Split.VALID]}[split]
+    known = [*world.likes.tolist(), *(pair for one in earlier for pair in world.targets[one])]
+    for session in world.sessions(split, None, 0):
+        expected = {item for owner, item in known if owner == int(session.seeker)}
+        assert set(session.history) == expected
+        assert session.target not in expected
 
 
 def test_unicorn_friends_are_pairs_and_missing_users_are_noted(tmp_path: Path) -> None:
     world = unicorn_directory.read(lastfm_star(tmp_path))
     assert world.friends.tolist() == [[0, 1], [1, 2]]
-    assert world.notes == ("1 users have no entry in user_dict.json",)
+    assert world.notes[0] == "1 users have no entry in user_dict.json"
 
 
 def test_real_lastfm_has_the_sizes_of_the_data_readme(lastfm: World) -> None:

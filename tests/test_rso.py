@@ -14,8 +14,8 @@ from unicrs_rl.dialogue import STRATEGIES, Act, Decision, Dialogue, Reply, Strat
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.config import resolve
-from unicrs_rl.graphs.belief import States
 from unicrs_rl.graphs.readers import inspired
+from unicrs_rl.graphs.states import States
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.policy.base import ArmContext
 from unicrs_rl.policy.planner import corpus_samples, pretrained_planner, small_planner, state_text
@@ -41,7 +41,7 @@ def states_of(components: Components, count: int, seed: int = 0) -> States:
         State(draws.key(seed, s.index), s.history, Preferences(), (("seeker", f"hello {s.index}"),), (), 15)
         for s in sessions
     ]
-    return components.beliefs.states(rows, components.prior.log_scores([row.history for row in rows]))
+    return components.beliefs.states(rows, components.prior.log_scores(sessions))
 
 
 def test_returns_are_discounted() -> None:

@@ -40,6 +40,7 @@ def _opt(about: str, kind: str = "", default: str = "") -> Any:
 
 Text: TypeAlias = str | None  # None: not given on the command line
 Number: TypeAlias = int | None
+Real: TypeAlias = float | None
 Folder: TypeAlias = Path | None
 
 
@@ -61,7 +62,16 @@ class Settings:
     user: Annotated[Text, _opt("simulated seekers: latent or mcr", "KIND", "latent")] = None
     llm: Annotated[Text, _opt("language model backend", "NAME", "embedded")] = None
     reject: Annotated[
-        Text, _opt("what a 'no' does to the candidates: filter, penalty or none", "SWITCH", "filter")
+        Text, _opt("what a 'no' does to the candidates: filter, penalty, none or noisy", "SWITCH", "filter")
+    ] = None
+    protocol: Annotated[
+        Text, _opt("how mcr turns count: default (T turns) or unicorn-code (T - 1)", "SWITCH", "default")
+    ] = None
+    prior: Annotated[
+        Text, _opt("prior over items: fitted, transe, popularity or uniform", "SWITCH", "fitted")
+    ] = None
+    noise: Annotated[
+        Real, _opt("chance that an mcr seeker's answer is flipped (with --reject noisy)", "P", "0")
     ] = None
     config: Annotated[Folder, _opt("TOML file with settings; what is given here wins over it", "FILE")] = None
 
@@ -91,7 +101,10 @@ class Compare(Output, Settings):
 class Train(Output, Settings):
     """Train an arm and keep its checkpoints."""
 
-    arm: Annotated[str, _opt("arm to train: unified or rso", "NAME", "unified")] = "unified"
+    arm: Annotated[str, _opt("arm to train: unified, unified-ppo or rso", "NAME", "unified")] = "unified"
+    reproduce: Annotated[
+        Text, _opt("settings of a published system: unicorn-code, unicorn-paper, ear or scpr", "NAME")
+    ] = None
     out: Annotated[Path, _opt("run folder to write", "DIR", "runs/train")] = Path("runs/train")
 
 
@@ -110,10 +123,19 @@ class Evaluate(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
+class Bench(Settings):
+    """Measure turns a second and peak memory of the batched engine, with a rule and with a policy."""
+
+    arms: Annotated[Text, _opt("arms to measure", "LIST", "max-entropy,unified")] = None
+    threads: Annotated[Number, _opt("threads to compute with", "N", "1")] = None
+    json: Annotated[bool, _opt("print one JSON object instead of a table")] = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """Rebuild report.html from a run folder."""
 
-    run: Positional[Annotated[Path, _opt("run folder made by compare", "RUN")]]
+    run: Positional[Annotated[Path, _opt("run folder made by compare or train", "RUN")]]
     json: Annotated[bool, _opt("print one JSON object")] = False
 
 
@@ -139,6 +161,7 @@ _VERBS: dict[str, type] = {
     "compare": Compare,
     "train": Train,
     "evaluate": Evaluate,
+    "bench": Bench,
     "report": Report,
     "worlds": Worlds,
     "doctor": Doctor,
@@ -286,9 +309,11 @@ def _compare(verb: Compare) -> None:
 
 def _train(verb: Train) -> None:
     from unicrs_rl.experiments.compare import train_arm
-    from unicrs_rl.experiments.config import resolve
+    from unicrs_rl.experiments.config import resolve, trained_alone
 
-    config = resolve(_settings(verb, arms=verb.arm), verb.config, called={"arms": "--arm"})
+    settings = _settings(verb, arms=verb.arm)
+    under = trained_alone(settings, verb.config, verb.reproduce)
+    config = resolve(settings, verb.config, under, called={"arms": "--arm"})
     with _progress(quiet=verb.json) as progress:
         made = train_arm(config, verb.out, _existing(verb), _workers(verb), progress)
     if verb.json:
@@ -312,6 +337,28 @@ def _evaluate(verb: Evaluate) -> None:
     for name, value in found.items():
         spread = "  [{:.4f}, {:.4f}]".format(*intervals[name]) if intervals.get(name) else ""
         print(f"{name:>22}  {value if not isinstance(value, float) else f'{value:.4f}'}{spread}")
+
+
+def _bench(verb: Bench) -> None:
+    from unicrs_rl.experiments.bench import bench
+    from unicrs_rl.experiments.config import resolve
+
+    arms = tuple(verb.arms.split(",")) if verb.arms else ("max-entropy", "unified")
+    config = resolve(_settings(verb, arms=arms), verb.config, under={"user": "mcr", "surface": "semantic"})
+    threads = 1 if verb.threads is None else verb.threads
+    if threads < 1:
+        raise InputError(f"--threads: must be at least 1 (it is {threads})")
+    with _progress(quiet=verb.json) as progress:
+        found = bench(config, arms, threads, progress)
+    if verb.json:
+        print(json.dumps(found))
+        return
+    for arm, speeds in found.pop("arms").items():
+        for batch, speed in speeds.items():
+            print(f"{arm:>14}  batch {batch:>5}  {speed['turns_per_second']:>10,.0f} turns/s", end="")
+            print(f"  {speed['episodes_per_second']:>9,.0f} episodes/s")
+    for name, value in found.items():
+        print(f"{name:>22}  {value}")
 
 
 def _report(verb: Report) -> None:
@@ -353,6 +400,7 @@ _RUN: dict[type, Any] = {
     Compare: _compare,
     Train: _train,
     Evaluate: _evaluate,
+    Bench: _bench,
     Report: _report,
     Worlds: _worlds,
     Doctor: _doctor,

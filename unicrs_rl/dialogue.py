@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Act(IntEnum):
     """What a recommender does in a turn."""
@@ -81,6 +84,36 @@ class Decision:
     """Attribute ids asked about (ASK)."""
     items: tuple[int, ...] = ()
     """Ranked item ids (RECOMMEND), best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The decisions of ``n`` conversations as arrays, -1 where there is nothing.
+
+    Attributes:
+        act: ``[n]``, values of :class:`Act`.
+        strategy: ``[n]``, index into :data:`STRATEGIES`.
+        attributes: ``[n, m]`` asked about.
+        items: ``[n, k]`` recommended, best first.
+    """
+
+    act: NDArray[np.int64]
+    strategy: NDArray[np.int64]
+    attributes: NDArray[np.int64]
+    items: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.act)
+
+    def plan(self, row: int, scores: Mapping[str, float] | None = None) -> Plan:
+        """One of them as a plan with every column decided."""
+        return Plan(
+            STRATEGIES[self.strategy[row]],
+            Act(int(self.act[row])),
+            tuple(a for a in self.attributes[row].tolist() if a >= 0),
+            tuple(i for i in self.items[row].tolist() if i >= 0),
+            scores or {},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def train_arm(
     """Train arms into a run folder without evaluating them.
 
     Returns:
-        Seconds of training by job, and the checkpoints made.
+        Seconds of training by job, the checkpoints made, and the report.
 
     Raises:
         InputError: before anything is written, if something is wrong with the input.
@@ -77,6 +77,8 @@ def train_arm(
         if not learns(arm):
             raise InputError(f"arm {arm!r} is a rule and learns nothing; evaluate it with evaluate --arm")
     folder, world, origin = _open(config, out, existing)
+    if folder.results.is_file():
+        raise InputError(f"{out}: a finished comparison, in which there is nothing left to train")
     with folder.locked():
         folder.write_json(folder.provenance, origin)
         components = shared_components(config, world, folder, progress)
@@ -86,7 +88,8 @@ def train_arm(
         folder.write_json(folder.timings, timings)
         made = [folder.checkpoint(job.arm, job.seed) for job in jobs]
         files = [str(path.relative_to(folder.path)) for path in made if path.is_file()]
-        return timings | {"run": str(folder.path), "checkpoints": files}
+        write_report(folder)
+        return timings | {"run": str(folder.path), "checkpoints": files, "report": folder.report.name}
 
 
 def _open(config: RunConfig, out: Path, existing: OnExisting) -> tuple[RunFolder, World, dict[str, Any]]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unicrs_rl.dialogue import Dialogue
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.config import RunConfig
-from unicrs_rl.graphs.belief import Beliefs
+from unicrs_rl.graphs.belief import EXCLUDED, Scoring
+from unicrs_rl.graphs.beliefs import Beliefs
 from unicrs_rl.graphs.embeddings import Embeddings, pretrain
 from unicrs_rl.graphs.fact_retriever import FactRetriever
 from unicrs_rl.graphs.prior import Prior
 from unicrs_rl.graphs.readers import inspired
-from unicrs_rl.graphs.world import Split, World
+from unicrs_rl.graphs.world import Session, Split, World
 from unicrs_rl.graphs.worlds import make_world
 from unicrs_rl.judging.claims import ClaimChecker
 from unicrs_rl.judging.judge import Judge, judges
@@ -22,6 +26,8 @@ from unicrs_rl.language.boundary import LanguageModel, language_models
 from unicrs_rl.language.preference_reasoner import PreferenceReasoner
 from unicrs_rl.policy.arms import arms
 from unicrs_rl.policy.base import ArmContext, Policy
+from unicrs_rl.simulators.engine import Engine
+from unicrs_rl.simulators.populations import populations
 
 LISTED = 10
 """K: items and questions that a state lists by default."""
@@ -49,6 +55,29 @@ class Components:
         actor = Actor(self.model, self.actor.lexicon, threshold)
         return replace(self, actor=actor, recommend_above=threshold)
 
+    def engine(self) -> Engine:
+        """The batched engine for ``mcr`` seekers."""
+        config = self.config
+        return Engine(
+            self.world,
+            self._similarities if config.scoring is Scoring.UNICORN else self.prior.log_scores,
+            config.switches,
+            protocol=config.protocol,
+            limit=config.limit,
+            k=self.beliefs.k,
+            slate=config.slate,
+            embeddings=self.embeddings,
+        )
+
+    def _similarities(self, sessions: Sequence[Session]) -> NDArray[np.float64]:
+        """UNICORN's scores at first, ``u·v``: ``[batch, items]``."""
+        seekers = self.embeddings.fold_in([session.history for session in sessions])
+        scores = (seekers @ self.embeddings.items.T).astype(np.float64)
+        if self.config.exclude_history:
+            for row, session in enumerate(sessions):
+                scores[row, list(session.history)] = EXCLUDED
+        return scores
+
     def policy(
         self,
         arm: str,
@@ -70,6 +99,7 @@ class Components:
                 seed=seed,
                 limit=self.config.limit,
                 slate=self.config.slate,
+                sociable=populations[self.config.user].strategic,
                 recommend_above=self.recommend_above,
                 dialogues=dialogues or 0,
                 corpus=read_corpus(self.config) if dialogues is not None and policy.reads_corpus else (),
@@ -129,8 +159,8 @@ def build(
         config=config,
         world=world,
         embeddings=embeddings,
-        prior=Prior(world, embeddings, config.prior),
-        beliefs=Beliefs(catalogue, config.reject, _listed(config), config.slate, embeddings),
+        prior=Prior(world, embeddings, config.prior, config.exclude_history),
+        beliefs=Beliefs(catalogue, config.switches, _listed(config), config.slate, embeddings),
         model=model,
         reasoner=PreferenceReasoner(model, lexicon),
         retriever=FactRetriever(model, catalogue),

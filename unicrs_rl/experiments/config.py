@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from unicrs_rl.errors import InputError, unknown
-from unicrs_rl.graphs.belief import Reject
+from unicrs_rl.experiments.presets import preset
+from unicrs_rl.graphs.belief import Reject, Scoring
+from unicrs_rl.graphs.candidates import AskScore, Question, Switches
 from unicrs_rl.graphs.embeddings import EmbeddingConfig
 from unicrs_rl.graphs.prior import PriorKind
 from unicrs_rl.graphs.worlds import worlds
@@ -23,6 +26,7 @@ from unicrs_rl.language.boundary import language_models
 from unicrs_rl.language.embedded import EmbeddedModel
 from unicrs_rl.policy.arms import arms, check_settings
 from unicrs_rl.simulators.populations import populations
+from unicrs_rl.simulators.protocol import Protocol
 
 DEFAULT_ARMS = ("unified", "rso", "max-entropy", "greedy", "random")
 
@@ -37,8 +41,14 @@ OPTIONS = (
     "user",
     "llm",
     "reject",
+    "protocol",
+    "prior",
+    "noise",
 )
 """Settings that the command line has an option for, which messages then name."""
+
+MCR_DIALOGUES, MCR_BATCH = 6000, 64
+"""Training conversations of an arm that is trained alone with the batched engine, and how many at once."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -60,6 +70,37 @@ class RewardConfig(_Closed):
     )
 
 
+class Surface(StrEnum):
+    """Where training conversations are held."""
+
+    TEXT = "text"
+    """In words: said, read, grounded and judged, as they are evaluated (default)."""
+    SEMANTIC = "semantic"
+    """As acts only, in the batched engine: thousands of turns a second, for ``mcr`` seekers and arms
+    that decide every column. Nobody judges, so the reward is the task's."""
+
+
+class TrainTargets(StrEnum):
+    """What ``mcr`` seekers want in training conversations."""
+
+    PRIOR = "prior"
+    """Items drawn from the prior of each seeker (default): what a policy then meets is distributed as
+    it believes, and there is always more of it."""
+    INTERACTIONS = "interactions"
+    """The training interactions themselves, as UNICORN does."""
+
+
+class Selection(StrEnum):
+    """Which checkpoint of an ``mcr`` training is kept."""
+
+    VALID = "valid"
+    """The one with the fewest mean turns on a sample of the validation split (default)."""
+    TEST = "test"
+    """The same on the *test* split: what UNICORN's code does. Its results are not held-out results."""
+    LAST = "last"
+    """The last one."""
+
+
 class RunConfig(_Closed):
     """Everything that decides a run's result. ``config.toml`` of a run folder is this, resolved."""
 
@@ -75,8 +116,23 @@ class RunConfig(_Closed):
     judge: str = Field("rubric", description="judge")
     limit: int = Field(15, ge=1, le=100, description="T, system turns allowed")
     slate: int = Field(10, ge=1, le=50, description="items a recommendation shows")
+    protocol: Protocol = Field(Protocol.DEFAULT, description="how turns are counted")
     reject: Reject = Field(Reject.FILTER, description="what a 'no' does to the candidates")
+    scoring: Scoring = Field(Scoring.POSTERIOR, description="how candidates are weighed")
+    ask: AskScore = Field(AskScore.WEIGHTED_ENTROPY, description="by what questions are ranked")
+    question: Question = Field(Question.BINARY, description="what a question names")
+    choices: int = Field(3, ge=2, le=20, description="attributes that a multi-choice question names")
+    volunteered: bool = Field(
+        True, description="weigh items by the chance that an mcr seeker volunteers just the attribute it did"
+    )
+    noise: float = Field(0.0, ge=0.0, lt=0.5, description="chance that an mcr seeker's answer is flipped")
     prior: PriorKind = Field(PriorKind.FITTED, description="prior over items")
+    exclude_history: bool = Field(True, description="never recommend what the seeker is known to have")
+    surface: Surface = Field(Surface.TEXT, description="where training conversations are held")
+    train_targets: TrainTargets = Field(
+        TrainTargets.PRIOR, description="what mcr seekers want in training conversations"
+    )
+    select: Selection = Field(Selection.VALID, description="which checkpoint of an mcr training is kept")
     recommend_above: float | None = Field(
         None, gt=0, lt=1, description="confidence for recommending; None: fitted on the validation split"
     )
@@ -105,6 +161,22 @@ class RunConfig(_Closed):
         if len(set(value)) != len(value):
             raise ValueError("the same entry twice")
         return value
+
+    @property
+    def switches(self) -> Switches:
+        """How answers are believed and questions ranked.
+
+        Only ``mcr`` seekers volunteer any attribute of their target with equal chance.
+        """
+        return Switches(
+            reject=self.reject,
+            scoring=self.scoring,
+            ask=self.ask,
+            question=self.question,
+            choices=self.choices,
+            volunteered=self.volunteered and self.user == "mcr",
+            noise=self.noise,
+        )
 
     def toml(self) -> str:
         """This configuration as TOML."""
@@ -151,6 +223,7 @@ def resolve(
         path = [part for part in error.errors()[0]["loc"] if isinstance(part, str)]
         raise InputError(f"{place(*path)}: {explain(error)}") from None
     _check_names(config, place)
+    _check_together(config)
     with _at(str(file)) if "arm" in settings and "arm" not in values else nullcontext():
         for arm, own in config.arm.items():
             check_settings(arm, own)
@@ -165,6 +238,63 @@ def _check_names(config: RunConfig, place: Callable[[str], str]) -> None:
     with _at(place("arms")):
         for arm in config.arms:
             arms[arm]
+
+
+_ENGINE_ONLY: dict[str, Any] = {
+    "protocol": Protocol.DEFAULT,
+    "scoring": Scoring.POSTERIOR,
+    "question": Question.BINARY,
+}
+"""Switches that only the batched engine knows, with what holds elsewhere."""
+
+
+def _check_together(config: RunConfig) -> None:
+    """Settings that exclude each other."""
+    mcr = config.user == "mcr"
+    if config.noise and not mcr:
+        raise InputError(f"noise: {config.user} seekers do not answer with noise; only mcr seekers do")
+    if config.reject is Reject.NOISY and not config.noise:
+        raise InputError("reject: 'noisy' needs --noise above 0: without noise every answer is certain")
+    if config.surface is Surface.SEMANTIC:
+        if not mcr:
+            raise InputError(f"surface: 'semantic' is for mcr seekers (the user is {config.user!r})")
+        return
+    for name, default in _ENGINE_ONLY.items():
+        if getattr(config, name) is not default:
+            raise InputError(
+                f"{name}: '{getattr(config, name)}' needs the batched engine, which train, evaluate and "
+                "bench use with --user mcr and an arm that decides everything"
+            )
+    if config.ask is AskScore.SIMILARITY:
+        raise InputError("ask: 'similarity' needs the batched engine (--user mcr)")
+
+
+def by_engine(values: Mapping[str, Any], file: Path | None, under: Mapping[str, Any]) -> bool:
+    """Whether the conversations of single arms go to the batched engine: ``mcr`` seekers, complete arms.
+
+    Raises:
+        InputError: if an arm is unknown, or the file cannot be read.
+    """
+    settings = {**under, **(read_settings(file) if file else {}), **values}
+    names = settings.get("arms", ())
+    names = names.split(",") if isinstance(names, str) else names
+    return settings.get("user") == "mcr" and all(arms[name]().complete for name in names)
+
+
+def trained_alone(values: Mapping[str, Any], file: Path | None, reproduce: str | None) -> dict[str, Any]:
+    """Defaults of training by itself, below a file's settings: one seed, and the engine where it can be.
+
+    Args:
+        reproduce: a published system whose settings come above these defaults.
+
+    Raises:
+        InputError: if there is no such system.
+    """
+    published = preset(reproduce) if reproduce else {}
+    defaults: dict[str, Any] = {"seeds": (0,)}
+    if by_engine(values, file, published):
+        defaults |= {"surface": "semantic", "train_dialogues": MCR_DIALOGUES, "train_batch": MCR_BATCH}
+    return defaults | published
 
 
 @contextmanager

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from unicrs_rl.dialogue import Call, Decision, Dialogue, Fact, Plan, Reply, Score, State, Turn
 from unicrs_rl.experiments.components import Components
-from unicrs_rl.graphs.belief import States
+from unicrs_rl.graphs.states import States
 from unicrs_rl.graphs.world import Session
 from unicrs_rl.judging.metrics import outcome_of
 from unicrs_rl.judging.reward import Signal, scaled, task_rewards
 from unicrs_rl.language.preference_reasoner import perceive_acts
 from unicrs_rl.language.wording import choose_act, choose_targets
 from unicrs_rl.policy.base import Learner, Policy
-from unicrs_rl.simulators.populations import populations
+from unicrs_rl.simulators.populations import make_seekers
 from unicrs_rl.simulators.seekers import Actions, Intentions, Seekers
 
 
@@ -79,7 +79,8 @@ class Conversations:
     def __init__(self, components: Components, words: bool = True) -> None:
         self.components = components
         self.words = words
-        self.seekers: Seekers = populations[components.config.user](components.world)
+        config = components.config
+        self.seekers: Seekers = make_seekers(config.user, components.world, config.noise)
 
     def hold(self, policy: Policy, sessions: Sequence[Session], learning: bool = False) -> list[Episode]:
         """Hold one conversation for each session to its end.
@@ -88,7 +89,7 @@ class Conversations:
             learning: the policy is a learner that explores and is told its rewards.
         """
         limit = self.components.config.limit
-        prior = self.components.prior.log_scores([session.history for session in sessions])
+        prior = self.components.prior.log_scores(sessions)
         volunteered = self.seekers.reset(sessions)
         rows = np.arange(len(sessions))
         openings = self._open(rows, volunteered)

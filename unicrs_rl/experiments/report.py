@@ -1,9 +1,14 @@
-"""``report.html``: one file that opens without network, made from a run folder alone."""
+"""``report.html``: one file that opens without network, made from a run folder alone.
+
+There is one for a comparison, and one for a run that only trained.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 import jinja2
@@ -12,17 +17,31 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from unicrs_rl.errors import InputError
+from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.checkpoint import write_atomically
+from unicrs_rl.experiments.config import RunConfig, Selection, Surface
+from unicrs_rl.experiments.curves import SMOOTHED, Curves, Points, over_seeds, read_curves, smoothed
 from unicrs_rl.experiments.results import schema
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.verdict import detected, p_text
-from unicrs_rl.judging.metrics import METRICS
+from unicrs_rl.judging.metrics import METRICS, Metric
 
 FOREST_METRICS = ("sr@5", "sr@10", "sr@15", "hdcg", "recall@1", "recall@5", "rec_sr", "conv_sr", "dist2")
 """Metrics on the scale of [0, 1] that the forest plot shows."""
 SHOWN_DIALOGUES = 5
 _Name = tuple[str, int, int]
 """Arm, training seed and index of a conversation."""
+_LEARNING = (
+    ("episode/success", "Successful training conversations", "share"),
+    ("episode/turns", "Length of training conversations", "mean turns"),
+)
+"""TensorBoard tags of the learning curves, each with the title of its figure and of its axis."""
+_SELECTED = {
+    Selection.VALID: "The best checkpoint (fewest mean turns)",
+    Selection.TEST: "The best checkpoint (fewest mean turns)",
+    Selection.LAST: "The last checkpoint",
+}
+_SPLITS = {"valid": "validation", "test": "test"}
 _COLOURS = ("#4269d0", "#d9730d", "#3ca951", "#a463f2", "#9c6b4e", "#97bbf5", "#ff8ab7")
 
 _ENVIRONMENT = jinja2.Environment(
@@ -35,35 +54,176 @@ _ENVIRONMENT = jinja2.Environment(
 
 
 def write_report(folder: RunFolder) -> None:
-    """(Re)build the report of a finished run.
+    """(Re)build the report of a comparison, or, where nothing was compared, of what was trained.
 
     Raises:
-        InputError: if the run is not finished, or its files are broken.
+        InputError: if the folder holds neither, or its files are broken.
     """
+    compared = folder.traces.is_file() or folder.results.is_file()
+    write_atomically(folder.report, _comparison(folder) if compared else _training(folder))
+
+
+def _comparison(folder: RunFolder) -> str:
+    """The page of a finished comparison."""
     traces = [_gist(line) for line in folder.read_traces()]
     found = folder.read_json(folder.results)
     problem = next(jsonschema.Draft202012Validator(schema()).iter_errors(found), None)
     if problem is not None:
         raise InputError(f"{folder.results}: not the results of a run ({problem.message[:80]})")
+    limit = found["protocol"]["turns"]
     figures = {
-        "success": _success(found),
+        "success": _success({arm: entry["success_by_turn"] for arm, entry in found["arms"].items()}, limit),
         "forest": _forest(found),
         "strategies": _strategies(found, traces),
     }
-    page = _ENVIRONMENT.get_template("report.html.jinja").render(
+    return _page(
+        "report.html.jinja",
+        folder,
+        RunFolder.read(folder.path)[1],
+        figures,
+        _Learned.read(folder, list(found["arms"])),
         found=found,
         metrics=METRICS,
         detected=detected,
         timings=folder.read_json(folder.timings),
-        provenance=folder.read_json(folder.provenance),
-        config=folder.config_file.read_text("utf-8"),
-        figures={name: figure.to_json() for name, figure in figures.items()},
-        plotly=get_plotlyjs(),
         tables=_difference_tables(found),
         p_text=p_text,
         pairs=_dialogues(folder, _most_different(found, traces)),
     )
-    write_atomically(folder.report, page)
+
+
+def _training(folder: RunFolder) -> str:
+    """The page of a training, finished or not."""
+    config = RunFolder.read(folder.path)[1]
+    learned = _Learned.read(folder, list(config.arms))
+    jobs = [
+        _Job(arm, seed, checkpoint.load(path)[1] if path.is_file() else None)
+        for arm in config.arms
+        for seed in config.seeds
+        if (path := folder.checkpoint(arm, seed)).is_file() or seed in learned.curves.get(arm, {})
+    ]
+    if not jobs:
+        raise InputError(
+            f"{folder.path}: the run is not finished (there is neither a traces.jsonl nor a checkpoint in it)"
+        )
+    tried = [job for job in jobs if job.tried]
+    metrics = [metric for metric in METRICS if tried and metric.name in tried[0].tried[0]]
+    kept = {job: job.kept(config.select) for job in tried}
+    figures = _trials(tried, metrics, list(config.arms)) if tried else {}
+    if kept:
+        rates = {f"{job.arm}, seed {job.seed}": row["success_by_turn"] for job, row in kept.items()}
+        figures["success"] = _success(rates, config.limit)
+    provenance = folder.read_json(folder.provenance)
+    return _page(
+        "training.html.jinja",
+        folder,
+        config,
+        figures,
+        learned,
+        arms=list(dict.fromkeys(job.arm for job in jobs)),
+        world=provenance["world"]["name"],
+        settings=config.model_dump(mode="json"),
+        jobs=jobs,
+        kept=_kept_tables(kept, [metric.name for metric in metrics]),
+        metrics=metrics,
+        selection=_SELECTED[config.select],
+        split=_SPLITS[next(iter(kept.values()))["split"]] if kept else "",
+    )
+
+
+def _page(
+    template: str,
+    folder: RunFolder,
+    config: RunConfig,
+    figures: Mapping[str, go.Figure],
+    learned: _Learned,
+    **more: Any,
+) -> str:
+    """A page with what all have: figures, learning curves, settings and provenance."""
+    learning = learned.figures()
+    return _ENVIRONMENT.get_template(template).render(
+        figures={name: figure.to_json() for name, figure in {**figures, **learning}.items()},
+        learning=list(learning),
+        unreadable=learned.unreadable,
+        smoothed=SMOOTHED,
+        selected_on_test=config.select is Selection.TEST and config.surface is Surface.SEMANTIC,
+        provenance=folder.read_json(folder.provenance),
+        config=folder.config_file.read_text("utf-8"),
+        plotly=get_plotlyjs(),
+        **more,
+    )
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """The learning curves of a run.
+
+    Attributes:
+        arms: all arms of the run, in order; their places give the colours.
+        curves: what the event files of those arms hold.
+        unreadable: event files that hold nothing that can be read.
+    """
+
+    arms: list[str]
+    curves: Curves
+    unreadable: list[str]
+
+    @classmethod
+    def read(cls, folder: RunFolder, arms: list[str]) -> _Learned:
+        curves, unreadable = read_curves(folder.curves)
+        return cls(arms, {arm: curves[arm] for arm in arms if arm in curves}, unreadable)
+
+    def figures(self) -> dict[str, go.Figure]:
+        """Figures by name, of what there is."""
+        made = {}
+        for tag, title, y in _LEARNING:
+            runs = {arm: [t[tag] for t in seeds.values() if tag in t] for arm, seeds in self.curves.items()}
+            if any(runs.values()):
+                figure = _figure(title, "training conversations", y)
+                _add_bands(figure, {arm: smoothed(run) for arm, run in runs.items()}, self.arms)
+                made[tag.replace("/", "-")] = figure
+        if "episode-success" in made:
+            made["episode-success"].update_yaxes(rangemode="tozero")
+        return made
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """An arm trained with a seed.
+
+    Attributes:
+        header: of its checkpoint; ``None`` before the first.
+    """
+
+    arm: str
+    seed: int
+    header: Mapping[str, Any] | None
+
+    @property
+    def tried(self) -> list[Mapping[str, Any]]:
+        """What each checkpoint found on held-out conversations, if it was tried on any."""
+        return self.header.get("tried", []) if self.header else []
+
+    def kept(self, select: Selection) -> Mapping[str, Any]:
+        """The row of the checkpoint that is kept."""
+        return self.tried[-1] if select is Selection.LAST else min(self.tried, key=lambda row: row["at"])
+
+
+def _kept_tables(kept: Mapping[_Job, Mapping[str, Any]], metrics: list[str]) -> list[dict[str, Any]]:
+    """For each arm what was kept of each seed, with the mean and, of several seeds, the spread."""
+    tables = []
+    for arm in dict.fromkeys(job.arm for job in kept):
+        rows = {job.seed: row for job, row in kept.items() if job.arm == arm}
+        columns = {name: [row[name] for row in rows.values()] for name in metrics}
+        tables.append(
+            {
+                "arm": arm,
+                "seeds": rows,
+                "mean": {name: fmean(column) for name, column in columns.items()},
+                "spread": {name: stdev(column) for name, column in columns.items()} if len(rows) > 1 else {},
+            }
+        )
+    return tables
 
 
 def _figure(title: str, x: str, y: str) -> go.Figure:
@@ -82,15 +242,47 @@ def _figure(title: str, x: str, y: str) -> go.Figure:
     )
 
 
-def _success(found: Mapping[str, Any]) -> go.Figure:
+def _success(curves: Mapping[str, Sequence[float]], limit: int) -> go.Figure:
+    """SR@1, SR@2, ... of each curve; one that ends early stays where it is."""
     figure = _figure("Success within t turns", "turn", "SR@t")
-    for arm, entry in found["arms"].items():
-        curve = entry["success_by_turn"]
-        limit = found["protocol"]["turns"]
-        curve = [*curve, *[curve[-1]] * (limit - len(curve))]
-        figure.add_scatter(x=list(range(1, limit + 1)), y=curve, name=arm, mode="lines+markers")
+    for name, curve in curves.items():
+        rates = [*curve, *[curve[-1]] * (limit - len(curve))]
+        figure.add_scatter(x=list(range(1, limit + 1)), y=rates, name=name, mode="lines+markers")
     figure.update_yaxes(rangemode="tozero")
     return figure
+
+
+def _trials(tried: Sequence[_Job], metrics: Iterable[Metric], arms: list[str]) -> dict[str, go.Figure]:
+    """Each metric at each checkpoint."""
+    figures = {}
+    for metric in metrics:
+        figure = _figure(metric.title, "training conversations", "")
+        runs: dict[str, list[Points]] = defaultdict(list)
+        for job in tried:
+            runs[job.arm].append([(row["done"], row[metric.name]) for row in job.tried])
+        _add_bands(figure, runs, arms, mode="lines+markers")
+        figures[f"tried-{metric.name}"] = figure
+    return figures
+
+
+def _add_bands(
+    figure: go.Figure, runs: Mapping[str, Sequence[Points]], arms: list[str], mode: str = "lines"
+) -> None:
+    """A line for each arm, the mean over its training seeds, with a band from the lowest to the highest."""
+    figure.update_layout(showlegend=len(arms) > 1)
+    for arm, several in runs.items():
+        if not several:
+            continue
+        band = over_seeds(several)
+        colour = _COLOURS[arms.index(arm) % len(_COLOURS)]
+        if len(several) > 1:
+            outline = {"line_width": 0, "mode": "lines", "hoverinfo": "skip", "showlegend": False}
+            figure.add_scatter(x=band.steps, y=band.low, legendgroup=arm, **outline)
+            shade = f"rgba({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))}, 0.2)"
+            figure.add_scatter(
+                x=band.steps, y=band.high, legendgroup=arm, fill="tonexty", fillcolor=shade, **outline
+            )
+        figure.add_scatter(x=band.steps, y=band.mean, name=arm, legendgroup=arm, mode=mode, line_color=colour)
 
 
 def _forest(found: Mapping[str, Any]) -> go.Figure:

@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unicrs_rl.errors import InputError
-from unicrs_rl.experiments.components import read_world
-from unicrs_rl.experiments.config import RunConfig, read_settings, resolve
+from unicrs_rl.experiments import rollout
+from unicrs_rl.experiments.components import Components, read_world
+from unicrs_rl.experiments.config import RunConfig, by_engine, read_settings, resolve
 from unicrs_rl.experiments.evaluation import BATCH, evaluate
 from unicrs_rl.experiments.jobs import shared_components
 from unicrs_rl.experiments.results import intervals, means
+from unicrs_rl.experiments.rollout import Outcomes
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.training import Progress, restore
-from unicrs_rl.graphs.world import Split
+from unicrs_rl.graphs.belief import Scoring
+from unicrs_rl.graphs.world import Session, Split
 from unicrs_rl.judging.metrics import METRICS
 from unicrs_rl.policy.arms import learns
-from unicrs_rl.policy.base import Learner
+from unicrs_rl.policy.base import Learner, Policy
 
 _CHECKPOINT = re.compile(r"(?P<arm>.+)-seed(?P<seed>-?\d+)\.safetensors")
 
@@ -57,7 +61,9 @@ def choose(
         InputError: if there is nothing to evaluate.
     """
     if run is None:
-        return _rule(arm, resolve(settings, config_file))
+        batched = by_engine({**settings, "arms": arm or ()}, config_file, {})
+        under = {"surface": "semantic"} if batched else {}
+        return _rule(arm, resolve(settings, config_file, under))
     if run.is_file() or run.suffix == ".safetensors":
         found, seed, path = _named(run)
         if arm not in (None, found):
@@ -99,19 +105,67 @@ def evaluate_arm(
     if isinstance(policy, Learner) and contender.checkpoint is not None:
         restore(policy, contender.checkpoint, components)
     sessions = world.sessions(split, dialogues, config.evaluation_seed)
-    started = time.perf_counter()
-    batches = evaluate(policy, arm, seed, components, sessions, progress, batch_size or BATCH)
-    lines = [line for batch in batches for line in batch]
-    seconds = time.perf_counter() - started
+    hold = _batched if rollout.plays(policy, components) else _talking
+    values, turns, seconds = hold(policy, arm, seed, components, sessions, progress, batch_size)
     return {
         "arm": arm,
         "seed": seed,
         "world": world.name,
         "split": split.value,
-        **_summary(lines),
-        "dialogues": len(lines),
-        "turns_per_second": round(sum(len(line["turns"]) for line in lines) / seconds, 1),
+        "user": config.user,
+        "protocol": config.protocol.value,
+        "reject": config.reject.value,
+        **means(values),
+        "ci95": intervals(values),
+        "dialogues": len(sessions),
+        "turns_per_second": round(turns / seconds, 1),
     }
+
+
+Held = tuple[dict[str, NDArray[np.float64]], int, float]
+"""Metrics by name, each ``[dialogues]``; turns; seconds."""
+
+
+def _batched(
+    policy: Policy,
+    arm: str,
+    seed: int,
+    components: Components,
+    sessions: list[Session],
+    progress: Progress,
+    batch_size: int | None,
+) -> Held:
+    """By the engine, without words."""
+    parts: list[Outcomes] = []
+    done = 0
+    if components.config.scoring is Scoring.POSTERIOR:
+        components.prior.remember(sessions, lambda known, all_: progress("prior", known, all_))
+    for part in rollout.evaluate(components.engine(), policy, sessions, batch_size):
+        parts.append(part)
+        done += len(part.turn)
+        progress(f"evaluate {arm} seed {seed}", done, len(sessions))
+    found = rollout.join(parts)
+    return found.metrics(), int(found.turn.sum()), found.seconds
+
+
+def _talking(
+    policy: Policy,
+    arm: str,
+    seed: int,
+    components: Components,
+    sessions: list[Session],
+    progress: Progress,
+    batch_size: int | None,
+) -> Held:
+    """In words."""
+    started = time.perf_counter()
+    batches = evaluate(policy, arm, seed, components, sessions, progress, batch_size or BATCH)
+    lines = [line for batch in batches for line in batch]
+    values = {
+        metric.name: np.array([line["metrics"][metric.name] for line in lines], dtype=float)
+        for metric in METRICS
+    }
+    return values, sum(len(line["turns"]) for line in lines), time.perf_counter() - started
 
 
 def _rule(arm: str | None, config: RunConfig) -> Contender:
@@ -151,11 +205,3 @@ def _first_trained(folder: RunFolder, arm: str | None, config: RunConfig) -> tup
                 return name, seed
     whose = "any of its arms" if arm is None else f"arm {arm!r}"
     raise InputError(f"{folder.path}: no checkpoint of {whose}")
-
-
-def _summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    values = {
-        metric.name: np.array([line["metrics"][metric.name] for line in lines], dtype=float)
-        for metric in METRICS
-    }
-    return means(values) | {"ci95": intervals(values)}

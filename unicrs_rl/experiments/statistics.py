@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 4_999
+MANY = 2_000
+"""Above so many values the mean is as good as normal, and resampling only costs."""
 _SEED = 20_200_219
 
 
@@ -69,7 +71,13 @@ def interval_of_mean(values: NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """BCa interval of the mean; the percentile interval where BCa is not defined."""
+    """BCa interval of the mean; the percentile interval where BCa is not defined.
+
+    Of more than :data:`MANY` values the t interval, which then agrees to three digits of its width.
+    """
+    if len(values) > MANY:
+        many = stats.ttest_1samp(values, 0.0).confidence_interval()
+        return float(many.low), float(many.high)
     for method in ("BCa", "percentile"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", stats.DegenerateDataWarning)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from unicrs_rl.experiments import rollout
 from unicrs_rl.experiments.components import Components
+from unicrs_rl.experiments.config import Surface
 from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.experiments.training import Progress
 from unicrs_rl.graphs.world import Session, Split
 
-THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
 _SESSIONS = 400
 _BATCH = 100
 
@@ -28,7 +30,10 @@ def fit_recommend_above(components: Components, progress: Progress = lambda *_: 
     world, config = components.world, components.config
     if not world.targets[Split.VALID]:
         return components.recommend_above
-    sessions = world.sessions(Split.VALID, _SESSIONS, config.world_seed)
+    if config.surface is Surface.SEMANTIC:
+        sessions = rollout.held_out(components, Split.VALID, rollout.TRIED_ON)
+    else:
+        sessions = world.sessions(Split.VALID, _SESSIONS, config.world_seed)
     turns = []
     for done, threshold in enumerate(THRESHOLDS, start=1):
         turns.append(_mean_turns(components, threshold, sessions))
@@ -40,6 +45,9 @@ def _mean_turns(components: Components, threshold: float, sessions: list[Session
     """AT of the max-entropy rule with a threshold."""
     rule = components.recommending_above(threshold).policy("max-entropy", seed=0)
     limit = components.config.limit
+    if rollout.plays(rule, components):
+        found = rollout.join(list(rollout.evaluate(components.engine(), rule, sessions)))
+        return float(found.metrics()["at"].mean())
     conversations = Conversations(components, words=False)
     turns = []
     for start in range(0, len(sessions), _BATCH):

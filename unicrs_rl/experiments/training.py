@@ -1,5 +1,9 @@
 """The training loop: a learner leads conversations, batch after batch, and learns after each.
 
+The conversations are held in words (:class:`~unicrs_rl.experiments.conversation.Conversations`), or by
+the batched engine (:mod:`~unicrs_rl.experiments.rollout`); see :class:`Surface`. With the engine each
+checkpoint is tried on held-out conversations, and the best one is kept in the end.
+
 What happens between two checkpoints depends only on the first of them, so a killed run that is
 taken up again ends where it would have ended.
 """
@@ -7,18 +11,20 @@ taken up again ends where it would have ended.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from unicrs_rl.errors import InputError
-from unicrs_rl.experiments import checkpoint
+from unicrs_rl.experiments import checkpoint, rollout
 from unicrs_rl.experiments.components import Components
-from unicrs_rl.experiments.conversation import Conversations, Episode
+from unicrs_rl.experiments.config import Selection, Surface, TrainTargets
+from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.graphs.world import Session, Split
-from unicrs_rl.policy.base import Learner
+from unicrs_rl.policy.base import Learner, Tensors, named, under
 
 CHECKPOINTS = 10
 """Checkpoints in the course of a training."""
@@ -45,27 +51,32 @@ def train(
     sessions = components.world.sessions(Split.TRAIN, max(1, config.train_dialogues), seed)[
         : config.train_dialogues
     ]
-    done, earlier, finished = _resume(learner, path, components)
+    done, earlier, finished, tried = _resume(learner, path, components)
     if finished:
         return earlier
     started = time.perf_counter()
     learner.prepare()
-    conversations = Conversations(components)
+    semantic = config.surface is Surface.SEMANTIC
+    lead = _Batched(learner, components) if semantic else _Talking(learner, components)
     every = max(config.train_batch, len(sessions) // CHECKPOINTS)
     saved = done
     with _writer(folder.tensorboard(arm, seed), done) as writer:
-        while done < len(sessions):
+        while not finished:
             batch = sessions[done : done + config.train_batch]
-            _learn_from(learner, conversations, batch, writer, done)
+            if batch:
+                _write(writer, lead(batch), done + len(batch))
             done += len(batch)
             progress(f"train {arm} seed {seed}", done, len(sessions))
-            if done - saved >= every and done < len(sessions):
+            finished = done >= len(sessions)
+            if done - saved >= every or finished:
+                if semantic:
+                    tried.add(learner, components, done, writer, earlier + time.perf_counter() - started)
+                if finished:
+                    tried.write_success_by_turn(writer)
                 seconds = earlier + time.perf_counter() - started
-                _save(learner, path, components, done, seconds, finished=False)
+                _save(learner, path, components, done, seconds, finished, tried)
                 saved = done
-    seconds = earlier + time.perf_counter() - started
-    _save(learner, path, components, done, seconds, finished=True)
-    return seconds
+    return earlier + time.perf_counter() - started
 
 
 def restore(learner: Learner, path: Path, components: Components) -> None:
@@ -82,53 +93,137 @@ def restore(learner: Learner, path: Path, components: Components) -> None:
         raise InputError(f"{path}: was trained with other settings ({reason})") from None
 
 
-def _learn_from(
-    learner: Learner,
-    conversations: Conversations,
-    batch: list[Session],
-    writer: SummaryWriter,
-    done: int,
-) -> None:
-    episodes = conversations.hold(learner, batch, learning=True)
-    curves = learner.learn() | _curves(episodes)
+class _Talking:
+    """Leads conversations in words, one turn of a batch at a time."""
+
+    def __init__(self, learner: Learner, components: Components) -> None:
+        self.learner = learner
+        self.conversations = Conversations(components)
+
+    def __call__(self, batch: Sequence[Session]) -> dict[str, float]:
+        episodes = self.conversations.hold(self.learner, batch, learning=True)
+        turns = [turn for episode in episodes for turn in episode.dialogue.turns]
+        n = len(episodes)
+        return self.learner.learn() | {
+            "episode/reward": sum(turn.reward for turn in turns) / n,
+            "episode/turns": len(turns) / n,
+            "episode/success": sum(bool(e.dialogue.outcome and e.dialogue.outcome.success) for e in episodes)
+            / n,
+            "episode/judge": sum(e.score.value for e in episodes if e.score) / n,
+        }
+
+
+class _Batched:
+    """Leads conversations in the batched engine."""
+
+    def __init__(self, learner: Learner, components: Components) -> None:
+        self.learner, self.components = learner, components
+        self.engine = components.engine()
+
+    def __call__(self, batch: Sequence[Session]) -> dict[str, float]:
+        if self.components.config.train_targets is TrainTargets.PRIOR:
+            batch = rollout.dreamed(self.components, batch)
+        found = rollout.hold(self.engine, self.learner, batch, learning=True)
+        return self.learner.learn() | {
+            "episode/reward": float(found.reward.mean()),
+            "episode/turns": float(found.turn.mean()),
+            "episode/success": float(found.success.mean()),
+        }
+
+
+class _Tried:
+    """Checkpoints tried on held-out conversations, and what the best of them needs to decide.
+
+    Attributes:
+        rows: of each trial, the conversations led before and the metrics found.
+        tensors: of the best learner.
+        header: of the best learner; ``None`` before the first trial.
+        kept: which trial that is.
+    """
+
+    def __init__(
+        self, rows: list[dict[str, Any]], tensors: Tensors, header: dict[str, Any] | None, kept: int = 0
+    ) -> None:
+        self.rows, self.tensors, self.header, self.kept = rows, tensors, header, kept
+
+    def add(
+        self, learner: Learner, components: Components, done: int, writer: SummaryWriter, seconds: float
+    ) -> None:
+        """Try the learner; keep it if it needs fewer turns than all before, failures counting the limit.
+
+        Args:
+            done: conversations led so far.
+            seconds: of training so far.
+        """
+        config = components.config
+        split = Split.TEST if config.select is Selection.TEST else Split.VALID
+        sessions = rollout.held_out(components, split, rollout.TRIED_ON)
+        found = rollout.join(list(rollout.evaluate(components.engine(), learner, sessions)))
+        values = {name: round(float(column.mean()), 6) for name, column in found.metrics().items()}
+        _write(writer, {f"{split}/{name}": value for name, value in values.items()}, done)
+        if not self.rows or config.select is Selection.LAST or values["at"] < self._least:
+            self.tensors, self.header = learner.state(resumable=False)
+            self.kept = len(self.rows)
+        rates = [round(float(found.success_by(t).mean()), 6) for t in range(1, config.limit + 1)]
+        row = {"done": done, "seconds": round(seconds, 3), "split": split.value, **values}
+        self.rows.append(row | {"success_by_turn": rates})
+
+    @property
+    def _least(self) -> float:
+        least: float = min(row["at"] for row in self.rows)
+        return least
+
+    def write_success_by_turn(self, writer: SummaryWriter) -> None:
+        """The SR@t curve of the trial that is kept, over t."""
+        if self.rows:
+            kept = self.rows[self.kept]
+            for turn, rate in enumerate(kept["success_by_turn"], start=1):
+                writer.add_scalar(f"{kept['split']}/success by turn", rate, turn)
+
+
+def _write(writer: SummaryWriter, curves: Mapping[str, float], step: int) -> None:
     for name, value in curves.items():
-        writer.add_scalar(name, value, done + len(batch))
-
-
-def _curves(episodes: list[Episode]) -> dict[str, float]:
-    turns = [turn for episode in episodes for turn in episode.dialogue.turns]
-    n = len(episodes)
-    return {
-        "episode/reward": sum(turn.reward for turn in turns) / n,
-        "episode/turns": len(turns) / n,
-        "episode/success": sum(bool(e.dialogue.outcome and e.dialogue.outcome.success) for e in episodes) / n,
-        "episode/judge": sum(e.score.value for e in episodes if e.score) / n,
-    }
+        writer.add_scalar(name, value, step)
 
 
 def _writer(directory: Path, done: int) -> SummaryWriter:
     """TensorBoard writer; what a killed run wrote after its last checkpoint is purged."""
-    return SummaryWriter(str(directory), purge_step=done + 1 if done else None)
+    return SummaryWriter(str(directory), purge_step=done + 1)
 
 
-def _resume(learner: Learner, path: Path, components: Components) -> tuple[int, float, bool]:
-    """Conversations led, seconds spent, and whether training is finished, from a checkpoint."""
+def _resume(learner: Learner, path: Path, components: Components) -> tuple[int, float, bool, _Tried]:
+    """Conversations led, seconds spent, whether training is finished, and trials, from a checkpoint."""
     if not path.is_file():
-        return 0, 0.0, False
+        return 0, 0.0, False, _Tried([], {}, None)
     tensors, header = checkpoint.load(path, components.world.fingerprint)
     learner.load(tensors, header["learner"])
-    return header["done"], header["seconds"], header["finished"]
+    tried = _Tried(header["tried"], under("best.", tensors), header["best"], header["kept"])
+    return header["done"], header["seconds"], header["finished"], tried
 
 
 def _save(
-    learner: Learner, path: Path, components: Components, done: int, seconds: float, finished: bool
+    learner: Learner,
+    path: Path,
+    components: Components,
+    done: int,
+    seconds: float,
+    finished: bool,
+    tried: _Tried,
 ) -> None:
-    tensors, state = learner.state(resumable=not finished)
+    """Write a checkpoint; the last one is the best one tried."""
+    if finished and tried.header is not None:
+        tensors, state = tried.tensors, tried.header
+    else:
+        tensors, state = learner.state(resumable=not finished)
+        tensors |= named("best.", tried.tensors)
     header = {
         "world": components.world.fingerprint,
         "done": done,
         "seconds": round(seconds, 3),
         "finished": finished,
         "learner": state,
+        "tried": tried.rows,
+        "kept": tried.kept,
+        "best": None if finished else tried.header,
     }
     checkpoint.save(path, tensors, header)

@@ -12,15 +12,14 @@ What a "no" does to the candidates is a switch, :class:`Reject`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from unicrs_rl.dialogue import Preferences, State
+from unicrs_rl.dialogue import Preferences
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.embeddings import Embeddings
 
@@ -37,6 +36,9 @@ class Reject(StrEnum):
     """Nothing is removed; items that have it lose ``sigmoid(v·p)`` of score (UNICORN's code)."""
     NONE = "none"
     """Nothing happens; the question is merely not asked again (SCPR)."""
+    NOISY = "noisy"
+    """Answers may be wrong: a "no" weighs items that have it by the chance of a flipped answer, a "yes"
+    those that have it not. Nothing is certain, so nothing is removed."""
 
 
 class Scoring(StrEnum):
@@ -55,6 +57,7 @@ class Belief:
         reject: what a "no" does.
         scoring: how scores become weights.
         embeddings: needed by ``unicorn`` scoring and by ``penalty``.
+        noise: chance that an answer is flipped, for ``noisy``.
 
     Attributes:
         candidates: ``[batch, items]`` of bool.
@@ -67,15 +70,19 @@ class Belief:
         reject: Reject = Reject.FILTER,
         scoring: Scoring = Scoring.POSTERIOR,
         embeddings: Embeddings | None = None,
+        noise: float = 0.0,
     ) -> None:
         if embeddings is None and (scoring is Scoring.UNICORN or reject is Reject.PENALTY):
             raise ValueError("unicorn scoring and penalties need embeddings")
+        if reject is Reject.NOISY and (scoring is Scoring.UNICORN or not 0.0 < noise < 0.5):
+            raise ValueError("noisy answers need posterior scoring and a noise between 0 and one half")
         self.catalogue = catalogue
         self.scores = scores
         self.candidates = scores > EXCLUDED / 2
         self.reject = reject
         self.scoring = scoring
         self._embeddings = embeddings
+        self._odds = np.log(noise) - np.log1p(-noise) if reject is Reject.NOISY else 0.0
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -83,6 +90,10 @@ class Belief:
     def accept(self, row: int, attribute: int) -> None:
         """The seeker wants this attribute: only items that have it stay."""
         owners = self.catalogue.items_with(attribute)
+        if self.reject is Reject.NOISY:
+            self.scores[row] += self._odds
+            self.scores[row, owners] -= self._odds
+            return
         kept = np.zeros(self.catalogue.n_items, dtype=bool)
         kept[owners] = self.candidates[row, owners]
         self.candidates[row] = kept
@@ -96,18 +107,37 @@ class Belief:
             self.candidates[row, owners] = False
         elif self.reject is Reject.PENALTY:
             self.scores[row, owners] -= expit(self._affinity(attribute)[owners])
+        elif self.reject is Reject.NOISY:
+            self.scores[row, owners] += self._odds
 
     def remove(self, row: int, items: Iterable[int]) -> None:
         """These items were recommended and turned down."""
         self.candidates[row, list(items)] = False
 
-    def update(self, row: int, known: Preferences) -> None:
-        """Apply all that is known of a conversation at once.
+    def volunteer(self, row: int, attribute: int, weigh: bool) -> None:
+        """The seeker began with this attribute, which is never a slip.
+
+        Args:
+            weigh: by the chance that the seeker of an item volunteers just this of its attributes.
+        """
+        owners = self.catalogue.items_with(attribute)
+        kept = np.zeros(self.catalogue.n_items, dtype=bool)
+        kept[owners] = self.candidates[row, owners]
+        self.candidates[row] = kept
+        if weigh:
+            self.scores[row] -= np.log(np.maximum(np.diff(self.catalogue.item_attributes.indptr), 1))
+        if self.scoring is Scoring.UNICORN:
+            self.scores[row] += self._affinity(attribute)
+
+    def update(self, row: int, known: Preferences, weigh: bool = False) -> None:
+        """Apply all that is known of a conversation at once, the volunteered attribute first.
 
         Where the answers contradict each other (no candidate is left), the items that were not
         turned down are ranked by how many answers they agree with instead.
         """
-        for attribute in known.liked:
+        if known.liked:
+            self.volunteer(row, known.liked[0], weigh)
+        for attribute in known.liked[1:]:
             self.accept(row, attribute)
         for attribute in known.disliked:
             self.decline(row, attribute)
@@ -169,12 +199,12 @@ def top_items(weights: NDArray[np.float64], k: int) -> NDArray[np.int64]:
 
 def _partial_order(weights: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     """Indices of the ``k`` largest of each row, ordered by (-weight, index)."""
-    n = weights.shape[1]
-    pool = min(n, 4 * k + 16)
-    rough = np.sort(np.argpartition(-weights, pool - 1, axis=1)[:, :pool], axis=1)
-    values = np.take_along_axis(weights, rough, axis=1)
-    best = np.argsort(-values, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(rough, best, axis=1).astype(np.int64)
+    least = np.partition(weights, -k, axis=1)[:, -k, None]
+    above, equal = weights > least, weights == least
+    chosen = above | (equal & (np.cumsum(equal, axis=1) <= k - above.sum(axis=1, keepdims=True)))
+    ids = np.nonzero(chosen)[1].reshape(len(weights), k)
+    order = np.argsort(-np.take_along_axis(weights, ids, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(ids, order, axis=1).astype(np.int64)
 
 
 def attribute_mass(catalogue: Catalogue, weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -188,101 +218,3 @@ def binary_entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
     inside = np.clip(p, 1e-12, 1.0 - 1e-12)
     entropy = -inside * np.log2(inside) - (1.0 - inside) * np.log2(1.0 - inside)
     return np.where((p <= 0.0) | (p >= 1.0), 0.0, entropy)
-
-
-@dataclass(frozen=True)
-class States:
-    """The batch a policy decides on: what each conversation shows, and what it makes one believe.
-
-    Attributes:
-        rows: what is known of each conversation.
-        weights: posterior over items, ``[batch, items]``.
-        items: the heaviest items, ``[batch, K]``, -1 where none is left.
-        item_weights: their posterior, ``[batch, K]``.
-        attributes: the most informative open questions, ``[batch, K]``, -1 where none is left.
-        entropies: their weighted entropies in bits, ``[batch, K]``.
-        masses: probability of a yes to each, ``[batch, K]``.
-        slate: how many of the items a recommendation shows.
-    """
-
-    rows: tuple[State, ...]
-    catalogue: Catalogue
-    weights: NDArray[np.float64]
-    items: NDArray[np.int64]
-    item_weights: NDArray[np.float64]
-    attributes: NDArray[np.int64]
-    entropies: NDArray[np.float64]
-    masses: NDArray[np.float64]
-    slate: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def confidence(self) -> NDArray[np.float64]:
-        """Posterior mass of the items that a recommendation would show: ``[batch]``."""
-        mass: NDArray[np.float64] = np.minimum(self.item_weights[:, : self.slate].sum(axis=1), 1.0)
-        return mass
-
-
-@dataclass(frozen=True)
-class Beliefs:
-    """Forms the states of a batch from what is known: the same for every arm.
-
-    Args:
-        catalogue: of the world.
-        reject: what a "no" does.
-        k: how many items and questions are listed, at least the slate.
-        slate: how many items a recommendation shows.
-        embeddings: for ``penalty``.
-    """
-
-    catalogue: Catalogue
-    reject: Reject = Reject.FILTER
-    k: int = 10
-    slate: int = 10
-    embeddings: Embeddings | None = None
-
-    def states(self, rows: Sequence[State], log_prior: NDArray[np.float64]) -> States:
-        """The states of a batch, from the prior of each conversation, ``[batch, items]``."""
-        belief = Belief(self.catalogue, log_prior.copy(), self.reject, embeddings=self.embeddings)
-        for index, row in enumerate(rows):
-            belief.update(index, row.preferences)
-        weights = belief.weights()
-        items = top_items(weights, self.k)
-        attributes, masses = self._questions(rows, weights)
-        return States(
-            rows=tuple(rows),
-            catalogue=self.catalogue,
-            weights=weights,
-            items=items,
-            item_weights=_take(weights, items),
-            attributes=attributes,
-            entropies=binary_entropy(masses),
-            masses=masses,
-            slate=self.slate,
-        )
-
-    def _questions(
-        self, rows: Sequence[State], weights: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The open questions of highest entropy and the probability of a yes to each: two ``[batch, K]``.
-
-        Entropy falls with the distance of that probability from one half, which is cheaper.
-        """
-        askable = self.catalogue.askable
-        mass = np.round(np.clip(self.catalogue.askable_items.dot(weights.T).T, 0.0, 1.0), 12)
-        promise = 0.5 - np.abs(mass - 0.5)
-        place = np.full(self.catalogue.n_attributes, -1)
-        place[askable] = np.arange(len(askable))
-        for index, row in enumerate(rows):
-            closed = place[list(row.asked)]
-            promise[index, closed[closed >= 0]] = 0.0
-        best = top_items(promise, self.k)
-        return np.where(best >= 0, askable[np.maximum(best, 0)], -1), _take(mass, best)
-
-
-def _take(values: NDArray[np.float64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Values at the listed columns of each row; 0 where the column is -1."""
-    taken = np.take_along_axis(values, np.maximum(columns, 0), axis=1)
-    return np.where(columns >= 0, taken, 0.0)

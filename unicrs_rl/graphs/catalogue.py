@@ -164,6 +164,33 @@ class Catalogue:
         return sparse.csr_array(self.attribute_items[self.askable])
 
     @cached_property
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """Attributes that belong together in a question: by category of the taxonomy, else by kind.
+
+        Attributes that stand in no category share a last group; one that stands in several counts for
+        the first.
+        """
+        if not self.taxonomy:
+            by_kind: dict[str, list[int]] = {}
+            for attribute, kind in enumerate(self.kinds):
+                by_kind.setdefault(kind, []).append(attribute)
+            return tuple(map(tuple, by_kind.values()))
+        taken: set[int] = set()
+        groups = []
+        for listed in (*self.taxonomy.values(), range(self.n_attributes)):
+            groups.append(tuple(attribute for attribute in listed if attribute not in taken))
+            taken.update(groups[-1])
+        return tuple(group for group in groups if group)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Index into :attr:`members` of each attribute: ``[attributes]``."""
+        group = np.zeros(self.n_attributes, dtype=np.int64)
+        for index, attributes in enumerate(self.members):
+            group[list(attributes)] = index
+        return group
+
+    @cached_property
     def content(self) -> sparse.csr_array:
         """TF-IDF attribute vectors of the items, each of length one: ``[items, attributes]``."""
         weighted = self.item_attributes @ sparse.diags_array(

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unicrs_rl.dialogue import Fact, Grounding, Plan
-from unicrs_rl.graphs.belief import States
 from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.graphs.states import States
 from unicrs_rl.language.boundary import LanguageModel
 from unicrs_rl.language.tasks import FACT_RETRIEVER, FactInput
 

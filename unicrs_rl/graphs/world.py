@@ -49,6 +49,7 @@ class Session:
     target: int
     history: tuple[int, ...]
     key: int
+    split: Split = Split.TEST
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class World:
         likes: ``[likes, 2]`` (seeker index, item id) edges of the *training graph*; nothing that is
             asked for in any split is among them, so embeddings and priors cannot memorise targets.
         targets: per split, the ``(seeker index, item id)`` pairs that conversations may be about.
+        by_interaction: the splits part the interactions of each seeker, one after the other, instead of
+            the seekers; what earlier splits hold is then known in later ones.
         dialogues: human conversations that came with the data.
         friends: ``[pairs, 2]`` seeker indices that know each other.
         notes: what the reader left out or repaired, for people.
@@ -73,6 +76,7 @@ class World:
     seekers: tuple[Seeker, ...]
     likes: np.ndarray
     targets: Mapping[Split, Sequence[tuple[int, int]]]
+    by_interaction: bool = False
     dialogues: tuple[Dialogue, ...] = ()
     friends: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
     notes: tuple[str, ...] = ()
@@ -87,6 +91,31 @@ class World:
         table.sum_duplicates()
         table.data[:] = 1.0
         return table
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Seeker id -> index."""
+        return {seeker.id: index for index, seeker in enumerate(self.seekers)}
+
+    def known(self, split: Split) -> np.ndarray:
+        """What the platform knows when conversations of a split are held: ``[n, 2]`` (seeker, item).
+
+        The training graph; where splits are by interaction also the targets of earlier splits, because
+        those conversations are over by then. Nothing of the split itself, and nothing of later ones.
+        """
+        earlier = list(Split)[: list(Split).index(split)] if self.by_interaction else []
+        past = [np.array(self.targets[one], dtype=np.int64).reshape(-1, 2) for one in earlier]
+        return np.concatenate([self.likes, *past])
+
+    @cached_property
+    def _histories(self) -> Mapping[Split, Mapping[int, tuple[int, ...]]]:
+        """Where splits are by interaction: the known items of each seeker in each split."""
+        found: dict[Split, dict[int, list[int]]] = {}
+        for split in Split:
+            mine: dict[int, list[int]] = found.setdefault(split, {})
+            for seeker, item in self.known(split).tolist():
+                mine.setdefault(seeker, []).append(item)
+        return {s: {who: tuple(items) for who, items in mine.items()} for s, mine in found.items()}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -114,14 +143,15 @@ class World:
         while len(order) < (len(pairs) if count is None else count):
             order.extend(int(i) for i in rng.permutation(len(pairs)))
         return [
-            self._session(index, *pairs[pair], draws.key("session", str(split), seed, index))
+            self._session(index, split, *pairs[pair], draws.key("session", str(split), seed, index))
             for index, pair in enumerate(order[:count])
         ]
 
-    def _session(self, index: int, seeker: int, target: int, key: int) -> Session:
+    def _session(self, index: int, split: Split, seeker: int, target: int, key: int) -> Session:
         person = self.seekers[seeker]
-        history = tuple(item for item in person.liked if item != target)
-        return Session(index, person.id, target, history, key)
+        liked = self._histories[split].get(seeker, ()) if self.by_interaction else person.liked
+        history = tuple(item for item in liked if item != target)
+        return Session(index, person.id, target, history, key, split)
 
 
 def split_by_seeker(

@@ -1,4 +1,8 @@
-"""Arms by name: ``unified``, ``rso``, and the rules ``random``, ``greedy``, ``max-entropy``."""
+"""Arms by name.
+
+Learners: ``unified``, ``unified-ppo``, ``rso``. Rules: ``random``, ``greedy``, ``max-entropy`` (also known
+as ``weighted-entropy``), ``few-left``, ``halving``, ``minicorn``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pydantic import ValidationError
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.policy.base import Learner, Policy
-from unicrs_rl.policy.rules import Greedy, MaxEntropy, Random
+from unicrs_rl.policy.rules import FewLeft, Greedy, Halving, MaxEntropy, Minicorn, Random
 from unicrs_rl.registry import Registry
 
 arms: Registry[Callable[[], type[Policy]]] = Registry("arm")
@@ -18,6 +22,10 @@ arms: Registry[Callable[[], type[Policy]]] = Registry("arm")
 arms.register("random")(lambda: Random)
 arms.register("greedy")(lambda: Greedy)
 arms.register("max-entropy")(lambda: MaxEntropy)
+arms.register("weighted-entropy")(lambda: MaxEntropy)  # the same by the name that MCR papers use
+arms.register("few-left")(lambda: FewLeft)
+arms.register("halving")(lambda: Halving)
+arms.register("minicorn")(lambda: Minicorn)
 
 
 @arms.register("unified")
@@ -25,6 +33,13 @@ def _unified() -> type[Policy]:
     from unicrs_rl.policy.unified import Unified
 
     return Unified
+
+
+@arms.register("unified-ppo")
+def _unified_ppo() -> type[Policy]:
+    from unicrs_rl.policy.unified_ppo import UnifiedPpo
+
+    return UnifiedPpo
 
 
 @arms.register("rso")

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from unicrs_rl.dialogue import Dialogue, Plan
-from unicrs_rl.graphs.belief import States
+from unicrs_rl.dialogue import Decisions, Dialogue, Plan
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.embeddings import Embeddings
+from unicrs_rl.graphs.states import States
 
 Tensors = dict[str, torch.Tensor]
 
@@ -28,6 +28,7 @@ class ArmContext:
         seed: of training.
         limit: T, turns allowed.
         slate: items in a list.
+        sociable: whether the seekers heed strategies and small talk.
         recommend_above: confidence above which the best simple rule recommends.
         dialogues: training conversations it will lead.
         corpus: human dialogues with strategy labels to warm up on; may be empty.
@@ -40,6 +41,7 @@ class ArmContext:
     seed: int
     limit: int = 15
     slate: int = 10
+    sociable: bool = True
     recommend_above: float = 0.3
     dialogues: int = 0
     corpus: tuple[Dialogue, ...] = ()
@@ -63,6 +65,8 @@ class Policy(ABC):
     Config: ClassVar[type[BaseModel]] = NoSettings
     """The hyper-parameters a user may set under ``[arm.NAME]``."""
 
+    complete: ClassVar[bool] = True
+    """Whether it decides every column, and so needs no words: :meth:`choose` then works."""
     reads_corpus: ClassVar[bool] = False
     """Whether it warms up on human dialogues."""
     rewarded_by_judge: ClassVar[bool] = False
@@ -74,6 +78,14 @@ class Policy(ABC):
     @abstractmethod
     def decide(self, states: States) -> list[Plan]:
         """A plan for each conversation, in order. The same state gives the same plan."""
+
+    def choose(self, states: States) -> Decisions:  # noqa: ARG002  whoever can, overrides it
+        """The same as arrays, of a policy that decides every column.
+
+        Raises:
+            TypeError: if it leaves columns to others.
+        """
+        raise TypeError(f"{type(self).__name__} leaves columns to others; it needs the whole conversation")
 
 
 class Learner(Policy):
@@ -89,6 +101,14 @@ class Learner(Policy):
     @abstractmethod
     def act(self, states: States) -> list[Plan]:
         """Plans while learning: explores."""
+
+    def explore(self, states: States) -> Decisions:  # noqa: ARG002  whoever can, overrides it
+        """The same as arrays, of a learner that decides every column.
+
+        Raises:
+            TypeError: if it leaves columns to others.
+        """
+        raise TypeError(f"{type(self).__name__} leaves columns to others; it needs the whole conversation")
 
     @abstractmethod
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:

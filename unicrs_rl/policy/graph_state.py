@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unicrs_rl.dialogue import STRATEGIES, Act, State
-from unicrs_rl.graphs.belief import States
+from unicrs_rl.graphs import kernels
 from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.graphs.states import PADDING, Past, States, latest
 
-WANTED, UNWANTED, INDIFFERENT, DECLINED = 8, 12, 6, 18
-"""Slots for attributes by answer and for declined items; the latest are kept, heads of lists first."""
+WANTED, UNWANTED, INDIFFERENT, DECLINED = 8, 14, 6, 14
+"""Slots for attributes by answer and for heads of declined lists; the latest are kept."""
 ROLES = ("seeker", "wanted", "unwanted", "indifferent", "declined", "candidate item", "candidate attribute")
 HISTORY = 16
 """Past events kept for the sequence encoder."""
-N_FEATURES = 4
-N_CONTEXT = 10
+N_FEATURES = 5
+N_CONTEXT = 12
 
 
 class GraphBatch(NamedTuple):
@@ -136,21 +136,23 @@ def _places(*parts: slice) -> NDArray[np.int64]:
 
 def build(states: States, layout: Layout) -> GraphBatch:
     """The graphs of a batch of states."""
-    nodes = np.full((len(states), layout.size), -1, dtype=np.int64)
-    for row, state in enumerate(states.rows):
-        _fill(nodes[row], layout.wanted, [a + layout.n_items for a in state.preferences.liked])
-        _fill(nodes[row], layout.unwanted, [a + layout.n_items for a in state.preferences.disliked])
-        _fill(nodes[row], layout.indifferent, [a + layout.n_items for a in state.preferences.open])
-        _fill(nodes[row], layout.declined, _declined(state))
-    k = layout.k
+    k, past = layout.k, states.past
+    nodes = np.full((len(states), layout.size), PADDING, dtype=np.int64)
+    for part, attributes in (
+        (layout.wanted, past.wanted),
+        (layout.unwanted, past.unwanted),
+        (layout.indifferent, past.indifferent),
+    ):
+        ids = latest(attributes, part.stop - part.start)
+        nodes[:, part] = np.where(ids >= 0, ids + layout.n_items, PADDING)
+    nodes[:, layout.declined] = latest(past.declined, DECLINED)
     nodes[:, layout.items] = states.items[:, :k]
     questions = states.attributes[:, :k]
-    nodes[:, layout.attributes] = np.where(questions >= 0, questions + layout.n_items, -1)
+    nodes[:, layout.attributes] = np.where(questions >= 0, questions + layout.n_items, PADDING)
     listed = states.item_weights[:, :k]
-    mask = np.concatenate(
-        [nodes[:, layout.items] >= 0, questions >= 0, np.ones((len(states), 1), bool)], axis=1
-    )
-    slots, strategies = _events(states.rows, nodes, layout)
+    open_ = np.concatenate([nodes[:, layout.items] >= 0, questions >= 0], axis=1)
+    mask = np.concatenate([open_, np.ones((len(states), 1), bool)], axis=1)
+    slots, strategies = _events(past, nodes)
     return GraphBatch(
         nodes=torch.from_numpy(nodes),
         weights=torch.from_numpy(listed / np.maximum(listed[:, :1], 1e-12)).float(),
@@ -163,26 +165,10 @@ def build(states: States, layout: Layout) -> GraphBatch:
     )
 
 
-def _declined(state: State) -> list[int]:
-    """Declined items, the heads of lists last, because of more than fit the last ones are kept."""
-    heads = [decision.items[0] for decision in state.decisions if decision.items]
-    declined = state.preferences.rejected_items
-    return [item for item in declined if item not in heads] + [item for item in heads if item in declined]
-
-
-def _fill(nodes: NDArray[np.int64], part: slice, ids: Sequence[int]) -> None:
-    """Put the latest ids that fit into a part of the node axis."""
-    latest = ids[-(part.stop - part.start) :]
-    nodes[part.start : part.start + len(latest)] = latest
-
-
 def _links(nodes: NDArray[np.int64], layout: Layout, catalogue: Catalogue) -> NDArray[np.bool_]:
-    items, attributes = nodes[:, layout.item_slots], nodes[:, layout.attribute_slots]
-    there = (items >= 0)[:, :, None] & (attributes >= 0)[:, None, :]
-    batch, row, column = np.nonzero(there)
-    links = np.zeros(there.shape, dtype=bool)
-    owned = catalogue.item_attributes[items[batch, row], attributes[batch, column] - layout.n_items]
-    links[batch, row, column] = np.asarray(owned).ravel() > 0
+    table = catalogue.item_attributes
+    slots = layout.item_slots, layout.attribute_slots
+    links: NDArray[np.bool_] = kernels.link(nodes, *slots, layout.n_items, table.indptr, table.indices)
     return links
 
 
@@ -198,58 +184,36 @@ def _features(states: States, k: int) -> NDArray[np.float64]:
         np.log1p(states.catalogue.degrees[np.maximum(states.attributes[:, :k], 0)]) / 5
     )
     features[:, : 2 * k, 3] = np.tile(np.arange(k) / k, 2)
+    features[:, k : 2 * k, 4] = states.hits[:, :k]
     return features
 
 
 def _context(states: States) -> NDArray[np.float64]:
     """What the conversation as a whole looks like."""
-    weights = states.weights
-    left = (weights > 0).sum(axis=1)
-    spread = -(weights * np.log(np.maximum(weights, 1e-12))).sum(axis=1)
-    rows = [
-        (
-            state.turn / state.limit,
-            len(state.preferences.liked) / 5,
-            len(state.preferences.disliked) / 5,
-            len(state.preferences.open) / 5,
-            _trailing(state) / 3,
-            state.preferences.mood == "positive",
-            state.preferences.mood == "impatient",
-        )
-        for state in states.rows
-    ]
-    shown = np.array(rows, dtype=np.float64)
-    beliefs = np.stack([states.confidence, np.log1p(left) / 5, spread / 5], axis=1)
-    return np.concatenate([shown, beliefs], axis=1)
+    past = states.past
+    columns = (
+        past.turn / past.limit,
+        (past.wanted >= 0).sum(axis=1) / 5,
+        (past.unwanted >= 0).sum(axis=1) / 5,
+        (past.indifferent >= 0).sum(axis=1) / 5,
+        past.streak / 3,
+        past.mood == 1,
+        past.mood == 2,
+        states.confidence,
+        np.log1p(states.left) / 5,
+        -np.log(np.maximum(states.concentration, 1e-12)) / 5,
+        states.hits.max(axis=1, initial=0.0),
+        past.turn + 1 >= past.limit,
+    )
+    return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
-def _trailing(state: State) -> int:
-    """Recommendations in a row just before now."""
-    count = 0
-    for decision in reversed(state.decisions):
-        if decision.act is not Act.RECOMMEND:
-            break
-        count += 1
-    return count
-
-
-def _events(
-    rows: Sequence[State], nodes: NDArray[np.int64], layout: Layout
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _events(past: Past, nodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Past turns as (node slot, strategy), the volunteered attribute first: two ``[b, HISTORY]``."""
-    slots = np.full((len(rows), HISTORY), -1, dtype=np.int64)
-    strategies = np.full((len(rows), HISTORY), -1, dtype=np.int64)
-    for row, state in enumerate(rows):
-        place = {node: slot for slot, node in enumerate(nodes[row].tolist()) if node >= 0}
-        volunteered = [a + layout.n_items for a in state.preferences.liked[:1]]
-        events = [(place.get(node, -1), len(STRATEGIES)) for node in volunteered]
-        for decision in state.decisions:
-            about = [a + layout.n_items for a in decision.attributes] or list(decision.items)
-            slot = place.get(about[0], -1) if about else -1
-            events.append((slot, decision.strategy.position))
-        for position, (slot, strategy) in enumerate(events[-HISTORY:]):
-            slots[row, position], strategies[row, position] = slot, strategy
-    return slots, strategies
+    there = past.strategies >= 0
+    about, strategies = latest(past.events, HISTORY, there), latest(past.strategies, HISTORY, there)
+    same = (about[:, :, None] == nodes[:, None, :]) & (about >= 0)[:, :, None]
+    return np.where(same.any(axis=2), same.argmax(axis=2), PADDING), strategies
 
 
 def join(batches: Sequence[GraphBatch]) -> GraphBatch:

@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
     Attributes:
         states: where the decision was made.
-        actions: ``[b, 2]`` (candidate, strategy).
+        actions: ``[b]``, candidate times the number of strategies plus strategy.
         rewards: ``[b]``, discounted over the turns until ``next_states``.
         next_states: where it led; meaningless where the conversation ended.
         discounts: ``[b]``, of the value there; 0 where the conversation ended.
@@ -55,7 +55,7 @@ class Replay:
         self.alpha = alpha
         self.states = empty(capacity, layout)
         self.next_states = empty(capacity, layout)
-        self.actions = torch.zeros((capacity, 2), dtype=torch.int64)
+        self.actions = torch.zeros(capacity, dtype=torch.int64)
         self.rewards = torch.zeros(capacity)
         self.discounts = torch.zeros(capacity)
         self.guided = torch.zeros(capacity, dtype=torch.bool)

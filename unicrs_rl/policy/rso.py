@@ -34,7 +34,7 @@ from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Plan
-from unicrs_rl.graphs.belief import States
+from unicrs_rl.graphs.states import States
 from unicrs_rl.policy.base import (
     ArmContext,
     Learner,
@@ -117,6 +117,7 @@ class Rso(Learner):
     """
 
     Config = RsoConfig
+    complete = False
     reads_corpus = True
     rewarded_by_judge = True
 

@@ -1,13 +1,13 @@
 """The unified arm: one policy decides whether, what, when and how, in a single action.
 
-An action is a pair (candidate, strategy): a candidate is one of the listed items (recommend it at the
-head of the list), one of the listed attributes (ask about it), or chat. The value is a dueling sum
+An action is a pair (candidate, strategy), :mod:`~unicrs_rl.policy.graph_actions`: a candidate is one of
+the listed items (recommend it at the head of the list), one of the listed attributes (ask about it), or
+chat. The value is a dueling sum
 
 ``Q(s, c, h) = V(s) + [A(s, c) - mean_c A] + [B(s, c, h) - mean_h B]``
 
-over a state encoding shared by all three heads; the strategy head ``B`` sees the candidate, so the
-value of a strategy depends on the act. The state encoding is a graph network over the conversation's
-subgraph (:mod:`~unicrs_rl.policy.graph_state`), then a Transformer over past events and strategies.
+over a state encoding shared by all three heads (:mod:`~unicrs_rl.policy.graph_network`); the strategy
+head ``B`` sees the candidate, so the value of a strategy depends on the act.
 
 Learning is double DQN (van Hasselt et al., AAAI 2016) with dueling heads (Wang et al., ICML 2016),
 prioritised replay with importance weights, and soft target updates. After UNICORN (Deng et al.,
@@ -19,20 +19,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 from torch import nn
 from typing_extensions import override
 
 from unicrs_rl import draws
-from unicrs_rl.dialogue import STRATEGIES, Act, Plan
-from unicrs_rl.graphs.belief import States
+from unicrs_rl.dialogue import STRATEGIES, Decisions, Plan
 from unicrs_rl.graphs.embeddings import Embeddings
-from unicrs_rl.graphs.encoder import GraphEncoder
+from unicrs_rl.graphs.states import States
 from unicrs_rl.policy.base import (
     ArmContext,
     Learner,
@@ -42,34 +42,54 @@ from unicrs_rl.policy.base import (
     optimizer_tensors,
     under,
 )
-from unicrs_rl.policy.graph_state import (
-    HISTORY,
-    N_CONTEXT,
-    N_FEATURES,
-    ROLES,
-    GraphBatch,
-    Layout,
-    build,
-    join,
+from unicrs_rl.policy.graph_actions import ActionConfig, ActionSpace
+from unicrs_rl.policy.graph_network import (
+    Attention,
+    GraphTrunk,
+    GraphTrunkConfig,
+    NodeVectors,
+    in_double,
 )
+from unicrs_rl.policy.graph_state import GraphBatch, Layout, join
 from unicrs_rl.policy.replay import Replay
 
-_SURE = 0.95
-"""A guide never waits for more certainty than this."""
+
+class Importance(StrEnum):
+    """Where importance weights enter the loss."""
+
+    SAMPLE = "sample"
+    """Each transition's own error is weighed (Schaul et al.; default)."""
+    MEAN = "mean"
+    """They multiply an error that is averaged already, which leaves their mean only (UNICORN's code)."""
 
 
-class UnifiedConfig(BaseModel):
-    """Hyper-parameters of the unified arm."""
+class Exploration(StrEnum):
+    """How epsilon falls."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    LINEAR = "linear"
+    """From ``explore_from`` to ``explore_to`` over ``explore_turns`` environment steps (default)."""
+    COLLAPSED = "collapsed"
+    """To 0.1 at the second step, where it stays (UNICORN's code)."""
 
-    k: int = Field(10, ge=1, description="candidate items and candidate attributes each")
-    dim: int = Field(32, ge=4, multiple_of=4, description="width of node and state vectors")
-    graph_layers: int = Field(2, ge=0, description="graph convolutions")
-    heads: int = Field(4, ge=1, description="attention heads over past events")
+
+class FewLeft(StrEnum):
+    """Who decides once all candidates fit on one list."""
+
+    POLICY = "policy"
+    """The policy, as always (default)."""
+    RECOMMEND = "recommend"
+    """Nobody: they are recommended, without asking the network (UNICORN's code, outside training)."""
+
+
+class UnifiedConfig(ActionConfig, GraphTrunkConfig):
+    """Hyper-parameters of the unified arm, beside those of its actions and of its trunk."""
+
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
+    anneal: float = Field(
+        0.95, ge=0, le=1, description="share of the learning rate lost, linearly, by the end of training"
+    )
     discount: float = Field(0.9, ge=0, le=1, description="gamma, per turn")
-    n_step: int = Field(3, ge=1, description="turns of reward summed before bootstrapping")
+    n_step: int = Field(5, ge=1, description="turns of reward summed before bootstrapping")
     batch_size: int = Field(64, ge=1, description="transitions per gradient step")
     steps_per_turn: float = Field(0.15, gt=0, description="gradient steps per turn played")
     warm_up_turns: int = Field(128, ge=1, description="turns played before learning starts")
@@ -79,79 +99,44 @@ class UnifiedConfig(BaseModel):
     tau: float = Field(0.01, gt=0, le=1, description="share by which the target network follows, per step")
     explore_from: float = Field(1.0, ge=0, le=1, description="epsilon of the first turn")
     explore_to: float = Field(0.05, ge=0, le=1, description="epsilon from the last decay step on")
-    explore_share: float = Field(
-        0.5, gt=0, le=1, description="share of the conversations over which epsilon decays"
+    explore_turns: int | None = Field(
+        None, ge=1, description="turns over which epsilon decays; None: three per training conversation"
     )
     guided: float = Field(
         0.85, ge=0, le=1, description="share of exploring turns that follow the max-entropy rule"
     )
-    guide_from: float = Field(
-        0.6,
-        gt=0,
-        le=1,
-        description="lowest threshold of that rule, drawn log-uniformly per conversation, "
-        "as a multiple of the fitted one",
-    )
-    guide_to: float = Field(1.6, ge=1, description="highest threshold of that rule, likewise")
     margin: float = Field(0.05, ge=0, description="by which a guided candidate should lead the others (DQfD)")
     margin_weight: float = Field(0.3, ge=0, description="weight of that in the loss")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
+    node_vectors: NodeVectors = Field(NodeVectors.PRETRAINED, description="what nodes start from")
+    attention: Attention = Field(Attention.CONVERSATION, description="what past events attend to")
+    importance: Importance = Field(Importance.SAMPLE, description="where importance weights enter")
+    exploration: Exploration = Field(Exploration.LINEAR, description="how epsilon falls")
+    few_left: FewLeft = Field(FewLeft.POLICY, description="who decides once candidates fit on one list")
 
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> UnifiedConfig:
-        if self.dim % self.heads:
-            raise ValueError(f"heads: {self.heads} must divide dim, {self.dim}")
-        return self
 
-
-class QNetwork(nn.Module):
-    """Action values of graph states.
+class QNetwork(GraphTrunk):
+    """Action values of graph states: three dueling heads on the trunk.
 
     Args:
         config: widths and depths.
-        embeddings: pretrained node vectors; they stay fixed.
+        embeddings: pretrained node vectors.
         layout: of the node axis.
+        strategies: how many there are to choose from.
     """
 
-    table: torch.Tensor
-    roles: torch.Tensor
-    item_slots: torch.Tensor
-    attribute_slots: torch.Tensor
-    kinds: torch.Tensor
-
-    def __init__(self, config: UnifiedConfig, embeddings: Embeddings, layout: Layout) -> None:
-        super().__init__()
+    def __init__(
+        self, config: UnifiedConfig, embeddings: Embeddings, layout: Layout, strategies: int = len(STRATEGIES)
+    ) -> None:
+        super().__init__(config, embeddings, layout, config.node_vectors, config.attention)
         dim = config.dim
-        self.layout = layout
-        table = torch.from_numpy(np.concatenate([embeddings.items, embeddings.attributes]))
-        self.register_buffer("table", torch.cat([table, torch.zeros(1, table.shape[1])]), persistent=False)
-        self.register_buffer("roles", torch.from_numpy(layout.roles()), persistent=False)
-        self.register_buffer("item_slots", torch.from_numpy(layout.item_slots), persistent=False)
-        self.register_buffer("attribute_slots", torch.from_numpy(layout.attribute_slots), persistent=False)
-        self.project = nn.Linear(embeddings.dim, dim)
-        self.role = nn.Embedding(len(ROLES), dim)
-        self.graph = GraphEncoder(dim, config.graph_layers)
-        self.strategy = nn.Embedding(len(STRATEGIES) + 2, dim)  # and "none", and padding
-        self.place = nn.Embedding(HISTORY, dim)
-        self.events = nn.TransformerEncoderLayer(dim, config.heads, 2 * dim, dropout=0.0, batch_first=True)
-        self.state = nn.Sequential(nn.Linear(2 * dim + N_CONTEXT, dim), nn.ReLU())
         self.value = nn.Linear(dim, 1)
-        joint = 2 * dim + N_FEATURES + 3
-        self.candidate = nn.Sequential(nn.Linear(joint, dim), nn.ReLU(), nn.Linear(dim, 1))
-        self.manner = nn.Sequential(nn.Linear(joint, dim), nn.ReLU(), nn.Linear(dim, len(STRATEGIES)))
-        kinds = torch.cat([torch.full((layout.k,), 0), torch.full((layout.k,), 1), torch.tensor([2])])
-        self.register_buffer("kinds", nn.functional.one_hot(kinds, 3).float(), persistent=False)
+        self.candidate = nn.Sequential(nn.Linear(self.width, dim), nn.ReLU(), nn.Linear(dim, 1))
+        self.manner = nn.Sequential(nn.Linear(self.width, dim), nn.ReLU(), nn.Linear(dim, strategies))
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Values ``[b, candidates, strategies]``; masked candidates get a very low one."""
-        nodes = self._encode_graph(batch)
-        state = self.state(torch.cat([nodes[:, 0], self._encode_events(batch, nodes), batch.context], dim=1))
-        listed = torch.cat([nodes[:, self.layout.items], nodes[:, self.layout.attributes]], dim=1)
-        listed = torch.cat([listed, torch.zeros_like(listed[:, :1])], dim=1)
-        n = listed.shape[1]
-        shared = state[:, None].expand(-1, n, -1)
-        kinds = self.kinds.expand(len(listed), -1, -1)
-        joint = torch.cat([shared, listed, batch.features, kinds], dim=2)
+        state, joint = self.encode(batch)
         mask = batch.mask[:, :, None]
         chosen = self.candidate(joint)
         chosen = chosen - (chosen * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
@@ -160,55 +145,17 @@ class QNetwork(nn.Module):
         masked: torch.Tensor = values.masked_fill(~mask, -1e4)
         return masked
 
-    def _encode_graph(self, batch: GraphBatch) -> torch.Tensor:
-        """Node vectors ``[b, n, dim]``; empty slots are zero. Only occupied slots are computed."""
-        there = batch.nodes >= 0
-        there[:, 0] = True  # the seeker, whose vector is the zero row at the table's end plus its role
-        roles = self.roles.expand_as(batch.nodes)[there]
-        nodes = self.project(self.table[batch.nodes[there]]) + self.role(roles)
-        place = torch.cumsum(there.flatten(), 0) - 1  # slot -> row among the occupied
-        edges, weights = self._edges(batch)
-        encoded: torch.Tensor = self.graph(nodes, place[edges], weights.to(nodes.dtype))
-        return encoded.new_zeros(*there.shape, encoded.shape[1]).masked_scatter(there[:, :, None], encoded)
-
-    def _edges(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Edges between slots of the block-diagonal graph, both ways: ``[2, edges]`` and ``[edges]``."""
-        size = self.layout.size
-        b, row, column = batch.links.nonzero(as_tuple=True)
-        pairs = [torch.stack([b * size + self.item_slots[row], b * size + self.attribute_slots[column]])]
-        weights = [torch.ones(len(b))]
-        b, place = (batch.nodes[:, self.layout.items] >= 0).nonzero(as_tuple=True)
-        pairs.append(torch.stack([b * size, b * size + self.layout.items.start + place]))
-        weights.append(batch.weights[b, place])
-        b, place = (batch.nodes[:, self.layout.wanted] >= 0).nonzero(as_tuple=True)
-        pairs.append(torch.stack([b * size, b * size + self.layout.wanted.start + place]))
-        weights.append(torch.ones(len(b)))
-        one_way, w = torch.cat(pairs, dim=1), torch.cat(weights)
-        return torch.cat([one_way, one_way.flip(0)], dim=1), torch.cat([w, w])
-
-    def _encode_events(self, batch: GraphBatch, nodes: torch.Tensor) -> torch.Tensor:
-        """Past events and strategies as one vector: ``[b, dim]``."""
-        there = batch.event_strategies >= 0
-        about = nodes.gather(1, batch.event_slots.clamp(min=0)[:, :, None].expand(-1, -1, nodes.shape[2]))
-        about = about * (batch.event_slots >= 0)[:, :, None]
-        strategies = torch.where(there, batch.event_strategies, len(STRATEGIES) + 1)
-        tokens = about + self.strategy(strategies) + self.place.weight
-        padding = ~there
-        padding[:, 0] = False  # a conversation without any event attends to one empty token
-        encoded = self.events(tokens, src_key_padding_mask=padding)
-        kept = (~padding)[:, :, None]
-        pooled: torch.Tensor = (encoded * kept).sum(1) / kept.sum(1)
-        return pooled
-
 
 @dataclass(slots=True)
-class _Step:
-    """One turn as the learner remembers it: state (a batch of one), action, and what it earned."""
+class _Turn:
+    """One turn of a batch as the learner remembers it: states, actions, and what they earned. All ``[b]``."""
 
-    graph: GraphBatch
-    action: tuple[int, int]
-    guided: bool
-    reward: float = 0.0
+    keys: NDArray[np.uint64]
+    graphs: GraphBatch
+    actions: NDArray[np.int64]
+    guided: NDArray[np.bool_]
+    rewards: NDArray[np.float64]
+    over: NDArray[np.bool_]
 
 
 class Unified(Learner):
@@ -222,66 +169,68 @@ class Unified(Learner):
 
     def __init__(self, context: ArmContext) -> None:
         super().__init__(context)
-        self.config = UnifiedConfig.model_validate(context.options or {})
-        self.layout = Layout(self.config.k, context.catalogue.n_items)
+        self.config = self.Config.model_validate(context.options or {})
+        self.space = ActionSpace(self.config, context)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(draws.key("unified", context.seed) % 2**31)
-            self.network = QNetwork(self.config, context.embeddings, self.layout)
+            self.network = QNetwork(self.config, context.embeddings, self.space.layout, self.space.n_manners)
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
-        self.replay = Replay(self.config.capacity, self.layout, self.config.alpha)
+        self.replay = Replay(self.config.capacity, self.space.layout, self.config.alpha)
         self.rng = np.random.default_rng(draws.key("unified exploration", context.seed))
         self.played = 0
         self.turns = 0
         self.steps = 0
-        self._paths: dict[int, list[_Step]] = {}
+        self._turns: list[_Turn] = []
         self._exact: QNetwork | None = None
 
+    @override
     def decide(self, states: States) -> list[Plan]:
-        """Greedy on the target network, which is the online one smoothed over its last steps.
+        values, choice = self._values(states)
+        chosen = self.space.decisions(states, choice)
+        return [chosen.plan(row, self._scores(values[row])) for row in range(len(states))]
 
-        In double precision, so that the batch a conversation is in cannot matter.
-        """
-        if self._exact is None:
-            self._exact = copy.deepcopy(self.target if self.steps else self.network).double()
-        graphs = build(states, self.layout)
-        exact = GraphBatch(*(part.double() if part.is_floating_point() else part for part in graphs))
-        with torch.inference_mode():
-            values = torch.round(self._exact(exact), decimals=9).numpy()
-        choice = values.reshape(len(values), -1).argmax(axis=1)
-        return [
-            self._plan(states, row, *divmod(int(choice[row]), len(STRATEGIES)), values[row])
-            for row in range(len(states))
-        ]
+    @override
+    def choose(self, states: States) -> Decisions:
+        return self.space.decisions(states, self._values(states)[1])
 
     @override
     def act(self, states: States) -> list[Plan]:
-        graphs = build(states, self.layout)
+        chosen = self.explore(states)
+        return [chosen.plan(row) for row in range(len(states))]
+
+    @override
+    def explore(self, states: States) -> Decisions:
+        graphs = self.space.graphs(states)
         with torch.inference_mode():
-            values = self.network(graphs).numpy()
-        plans = []
-        for row, state in enumerate(states.rows):
-            candidate, strategy, guided = self._explore(states, row, values[row])
-            step = _Step(graphs.rows(np.array([row])), (candidate, strategy), guided)
-            self._paths.setdefault(state.key, []).append(step)
-            plans.append(self._plan(states, row, candidate, strategy, values[row]))
+            values = self.network(graphs).flatten(1).numpy()
+        actions, guided = self._explored(states, graphs, values)
+        nothing = np.zeros(len(states))
+        self._turns.append(
+            _Turn(states.past.keys, graphs, actions, guided, nothing, np.zeros(len(states), dtype=bool))
+        )
         self.turns += len(states)
-        return plans
+        return self.space.decisions(states, actions)
 
     @override
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
-        for key, reward, ended in zip(keys, rewards, over, strict=True):
-            self._paths[key][-1].reward = reward
-            if ended:
-                self._store(self._paths.pop(key))
-                self.played += 1
+        turn = self._turns[-1]
+        if not np.array_equal(turn.keys, np.asarray(keys, dtype=np.uint64)):
+            raise ValueError("rewards are for other conversations than the last turn's")
+        turn.rewards, turn.over = np.asarray(rewards, dtype=np.float64), np.asarray(over, dtype=bool)
+        self.played += int(turn.over.sum())
 
     @override
     def learn(self) -> dict[str, float]:
+        if self._turns:
+            self._store(self._turns)
+            self._turns = []
         due = int(self.turns * self.config.steps_per_turn) - self.steps
         if self.turns < self.config.warm_up_turns:
             self.steps += due
             return {}
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * (1 - self.config.anneal * self._progress())
         losses = [self._step() for _ in range(due)]
         self.steps += due
         self._exact = None
@@ -315,84 +264,118 @@ class Unified(Learner):
         self.rng.bit_generator.state = header["rng"]
         self._exact = None
 
+    # Two doors for tests/test_unified.py, until it goes through the space itself.
+    def _graphs(self, states: States) -> GraphBatch:
+        return self.space.graphs(states)
+
+    def _decisions(self, states: States, actions: NDArray[np.int64]) -> Decisions:
+        return self.space.decisions(states, actions)
+
+    def _values(self, states: States) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Values ``[b, candidates, strategies]`` and the best action of each row, ``[b]``.
+
+        Greedy on the target network, which is the online one smoothed over its last steps. In double
+        precision, so that the batch a conversation is in cannot matter.
+        """
+        if self._exact is None:
+            self._exact = copy.deepcopy(self.target if self.steps else self.network).double()
+        graphs = in_double(self.space.graphs(states))
+        with torch.inference_mode():
+            values = torch.round(self._exact(graphs), decimals=9).numpy()
+        choice = values.reshape(len(values), -1).argmax(axis=1)
+        if self.config.few_left is FewLeft.RECOMMEND:
+            few = (states.left <= self.context.slate) & (states.items[:, 0] >= 0)
+            choice[few] %= self.space.n_manners  # the first item, in the same manner
+        return values, choice
+
+    def _progress(self) -> float:
+        """Share of the training conversations that are over."""
+        return min(1.0, self.played / max(1, self.context.dialogues))
+
     def _epsilon(self) -> float:
-        total = max(1.0, self.config.explore_share * self.context.dialogues)
-        left = max(0.0, 1 - self.played / total)
-        return self.config.explore_to + left * (self.config.explore_from - self.config.explore_to)
+        config = self.config
+        if config.exploration is Exploration.COLLAPSED:
+            return 0.1 if self.turns else config.explore_from
+        total = config.explore_turns or max(1, 3 * self.context.dialogues)
+        left = max(0.0, 1 - self.turns / total)
+        return config.explore_to + left * (config.explore_from - config.explore_to)
 
-    def _explore(self, states: States, row: int, values: NDArray[np.float32]) -> tuple[int, int, bool]:
-        """(candidate, strategy, guided): mostly greedy later, mostly guided at first."""
-        k, epsilon = self.config.k, self._epsilon()
-        if self.rng.random() >= epsilon:
-            return *divmod(int(values.argmax()), len(STRATEGIES)), False
-        strategy = int(self.rng.integers(len(STRATEGIES)))
-        listed = np.flatnonzero(states.items[row, :k] >= 0)
-        questions = np.flatnonzero(states.attributes[row, :k] >= 0)
-        if self.rng.random() < self.config.guided:
-            span = self.config.guide_to / self.config.guide_from
-            chance = draws.uniform(states.rows[row].key, purpose="guide")[0]
-            threshold = self.context.recommend_above * self.config.guide_from * span**chance
-            sure = states.confidence[row] > min(threshold, _SURE)
-            recommend = len(listed) and (not len(questions) or sure)
-            return 0 if recommend else k if len(questions) else 2 * k, strategy, True
-        options = [[2 * k], listed.tolist(), (questions + k).tolist()]
-        kinds = [option for option in options if option]
-        kind = kinds[int(self.rng.integers(len(kinds)))]
-        return int(kind[int(self.rng.integers(len(kind)))]), strategy, False
+    def _explored(
+        self, states: States, graphs: GraphBatch, values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Actions ``[b]`` and whether the guide chose them: mostly guided at first, mostly greedy later."""
+        dice = self.rng.random((3, len(states)))
+        exploring, guided = dice[0] < self._epsilon(), dice[1] < self.config.guided
+        manner = (dice[2] * self.space.n_manners).astype(np.int64)
+        candidate = np.where(guided, self.space.guide(states), self._any(graphs.mask.numpy()))
+        actions = np.where(exploring, self.space.flat(candidate, manner), values.argmax(axis=1))
+        return actions, exploring & guided
 
-    def _plan(
-        self, states: States, row: int, candidate: int, strategy: int, values: NDArray[np.floating[Any]]
-    ) -> Plan:
-        """The action as a plan, with the best value of each act for the trace."""
+    def _any(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Any kind of candidate that can be chosen, then any candidate of the kind: ``[b]``."""
         k = self.config.k
-        acts = {"recommend": values[:k], "ask": values[k : 2 * k], "chat": values[2 * k :]}
-        scores = {
-            f"q_{name}": round(float(part.max()), 4) for name, part in acts.items() if part.max() > -1e3
-        }
-        how = STRATEGIES[strategy]
-        if candidate < k:
-            head = int(states.items[row, candidate])
-            rest = [item for item in states.items[row].tolist() if item not in (head, -1)]
-            return Plan(how, Act.RECOMMEND, (), (head, *rest)[: self.context.slate], scores)
-        if candidate < 2 * k:
-            return Plan(how, Act.ASK, (int(states.attributes[row, candidate - k]),), (), scores)
-        return Plan(how, Act.CHAT, (), (), scores)
+        kind = np.repeat([0, 1, 2], [k, k, 1])
+        first = self.rng.random((len(mask), 3))[:, kind]  # one draw for each kind, shared by its candidates
+        within = self.rng.random(mask.shape)
+        best = np.where(mask, first, -1.0)
+        top = best.max(axis=1, keepdims=True)
+        chosen: NDArray[np.int64] = np.where(best == top, within, -1.0).argmax(axis=1)
+        return chosen
 
-    def _store(self, path: list[_Step]) -> None:
-        """Turn a finished conversation into n-step transitions."""
+    def _scores(self, values: NDArray[np.floating[Any]]) -> dict[str, float]:
+        """The best value of each act, for the trace."""
+        best = {name: float(values[those].max()) for name, those in self.space.acts.items()}
+        return {f"q_{name}": round(value, 4) for name, value in best.items() if value > -1e3}
+
+    def _store(self, turns: list[_Turn]) -> None:
+        """Turn finished conversations into n-step transitions."""
         n, gamma = self.config.n_step, self.config.discount
-        rewards, discounts, after = [], [], []
-        for t in range(len(path)):
-            ahead = path[t : t + n]
-            rewards.append(sum(gamma**i * step.reward for i, step in enumerate(ahead)))
-            more = t + n < len(path)
-            discounts.append(gamma**n if more else 0.0)
-            after.append(path[t + n].graph if more else path[-1].graph)
+        keys = np.concatenate([turn.keys for turn in turns])
+        order = np.argsort(keys, kind="stable")  # a conversation's turns side by side, in their order
+        graphs = join([turn.graphs for turn in turns]).rows(order)
+        rewards, over, actions, guided = (
+            np.concatenate([getattr(turn, name) for turn in turns])[order]
+            for name in ("rewards", "over", "actions", "guided")
+        )
+        keys = keys[order]
+        if not over[np.append(keys[1:] != keys[:-1], True)].all():
+            raise ValueError("a conversation has not ended; learn between batches of conversations")
+        place = np.arange(len(keys))
+        returns, alive = np.zeros(len(keys)), np.ones(len(keys), dtype=bool)
+        for ahead in range(n):
+            at = np.minimum(place + ahead, len(keys) - 1)
+            returns += np.where(alive, gamma**ahead * rewards[at], 0.0)
+            alive &= ~over[at]
+        after = np.where(alive, np.minimum(place + n, len(keys) - 1), place)
         self.replay.add(
-            join([step.graph for step in path]),
-            torch.tensor([step.action for step in path]),
-            torch.tensor(rewards, dtype=torch.float32),
-            join(after),
-            torch.tensor(discounts, dtype=torch.float32),
-            torch.tensor([step.guided for step in path]),
+            graphs,
+            torch.from_numpy(actions),
+            torch.from_numpy(returns).float(),
+            graphs.rows(after),
+            torch.from_numpy(np.where(alive, gamma**n, 0.0)).float(),
+            torch.from_numpy(guided),
         )
 
     def _step(self) -> float:
         """One gradient step of double DQN; the loss."""
         config = self.config
-        progress = min(1.0, self.played / max(1, self.context.dialogues))
-        beta = config.beta + progress * (1 - config.beta)
+        beta = config.beta + self._progress() * (1 - config.beta)
         batch = self.replay.sample(config.batch_size, beta, self.rng)
+        self.network.learning = self.target.learning = True
         with torch.no_grad():
             ahead = self.network(batch.next_states).flatten(1).argmax(1, keepdim=True)
             later = self.target(batch.next_states).flatten(1).gather(1, ahead).squeeze(1)
             goal = batch.rewards + batch.discounts * later
         values = self.network(batch.states)
-        flat = batch.actions[:, 0] * len(STRATEGIES) + batch.actions[:, 1]
-        value = values.flatten(1).gather(1, flat[:, None]).squeeze(1)
+        self.network.learning = self.target.learning = False
+        value = values.flatten(1).gather(1, batch.actions[:, None]).squeeze(1)
         errors = nn.functional.smooth_l1_loss(value, goal, reduction="none")
-        lag = self._lag(values.amax(2), batch.actions[:, 0]) * batch.guided
-        loss = (batch.weights * (errors + config.margin_weight * lag)).mean()
+        lag = self._lag(values.amax(2), self.space.candidates(batch.actions)) * batch.guided
+        losses = errors + config.margin_weight * lag
+        if config.importance is Importance.SAMPLE:
+            loss = (batch.weights * losses).mean()
+        else:
+            loss = (batch.weights * losses.mean()).mean()
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)

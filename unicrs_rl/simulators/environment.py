@@ -14,7 +14,6 @@ asked about; for ``MultiDiscrete`` the masks of the dimensions are joined. Rewar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 
 import gymnasium as gym
@@ -39,22 +38,12 @@ from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.world import Session, Split, World
 from unicrs_rl.graphs.worlds import make_world
 from unicrs_rl.judging.reward import task_rewards
-from unicrs_rl.simulators.populations import populations
+from unicrs_rl.simulators.populations import make_seekers
+from unicrs_rl.simulators.protocol import Protocol
 from unicrs_rl.simulators.seekers import NOTHING, Actions, Answer, Replies
 
 CHAT, RECOMMEND, FIRST_QUESTION = 0, 1, 2
 """Action codes; ``FIRST_QUESTION + a`` asks about attribute ``a``."""
-
-
-class Protocol(StrEnum):
-    """How turns are counted."""
-
-    DEFAULT = "default"
-    """T system turns; a declined list always leaves the candidates."""
-    UNICORN_CODE = "unicorn-code"
-    """The released code: the volunteered attribute counts as turn 1, so T - 1 system turns act and
-    one more call ends the dialogue with the out-of-turns reward whatever it does; a declined list is
-    removed only while more than ``slate`` candidates are left."""
 
 
 class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray[Any]]):
@@ -98,13 +87,13 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
     ) -> None:
         self.world = make_world(world) if isinstance(world, str) else world
         self.num_envs = num_envs
-        self.seekers = populations[user](self.world)
+        self.seekers = make_seekers(user, self.world)
         self.split, self.protocol = Split(split), Protocol(protocol)
         self.reject, self.scoring = Reject(reject), Scoring(scoring)
         self.limit, self.slate = limit, slate
         self._embeddings = embeddings
         self._prior = prior
-        self._actions_allowed = limit - 1 if self.protocol is Protocol.UNICORN_CODE else limit
+        self._actions_allowed = self.protocol.acting(limit)
         n_attributes = self.world.catalogue.n_attributes
         self._n_codes = FIRST_QUESTION + n_attributes
         self.single_action_space = (

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unicrs_rl import draws
-from unicrs_rl.dialogue import Decision, Reply
+from unicrs_rl.dialogue import Decision, Decisions, Reply
+from unicrs_rl.graphs import kernels
 from unicrs_rl.graphs.world import Session, World
 from unicrs_rl.simulators.wording import Manner, word_opening, word_reply
 
@@ -50,6 +51,12 @@ class Actions:
     attributes: NDArray[np.int64]
     items: NDArray[np.int64]
     facts_told: NDArray[np.int64]
+
+    @classmethod
+    def silent(cls, decisions: Decisions) -> Actions:
+        """From decisions in which nothing is told."""
+        told = np.zeros(len(decisions), dtype=np.int64)
+        return cls(decisions.act, decisions.strategy, decisions.attributes, decisions.items, told)
 
     @classmethod
     def of(cls, decisions: Sequence[Decision], facts_told: Sequence[int] | None = None) -> Actions:
@@ -236,11 +243,8 @@ def has_attributes(
 ) -> NDArray[np.bool_]:
     """Whether ``items`` (``[n]``) have ``attributes`` (``[n, m]``, padding gives False): ``[n, m]``."""
     table = world.catalogue.item_attributes
-    rows = np.broadcast_to(items[:, None], attributes.shape).ravel()
-    columns = np.maximum(attributes, 0).ravel()
-    found = np.asarray(table[rows, columns]).reshape(attributes.shape) > 0
-    has: NDArray[np.bool_] = found & (attributes != NOTHING)
-    return has
+    found: NDArray[np.bool_] = kernels.owned(table.indptr, table.indices, items, attributes)
+    return found
 
 
 def uniform(keys: NDArray[np.uint64], turns: NDArray[np.int64], purpose: str) -> NDArray[np.float64]:

@@ -1,0 +1,110 @@
+"""The commands in benchmarks/: with tiny settings they run and say what they promise. No speed is tested."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Any]:
+    """``benchmarks/`` is no package; its commands import one another as scripts do."""
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module
+    sys.path.remove(str(BENCHMARKS))
+
+
+def test_growth_tells_cost_candidates_and_memory_of_each_size(
+    commands: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--sizes", "300,1500", "--attributes", "40,2000", "--batch", "16", "--batches", "1"]
+    commands("growth").main([*settings, "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "300       2,000  left out" in printed
+    found = json.loads((tmp_path / "growth.json").read_text())
+    assert [(row["items"], row["attributes"]) for row in found["rows"]] == [
+        (300, 40),
+        (1500, 40),
+        (1500, 2000),
+    ]
+    small, large, _ = found["rows"]
+    assert 0 < small["candidates_per_turn"] < large["candidates_per_turn"]
+    assert all(row["microseconds_per_turn"] > 0 for row in found["rows"])
+    assert all(row["peak_mib"] >= row["world_mib"] > 0 for row in found["rows"])
+    assert isinstance(found["slopes"]["max-entropy"], float)
+    page = (tmp_path / "growth.html").read_text()
+    assert "candidates per turn" in page
+    assert "src=" not in page.partition("<body>")[0]
+
+
+def test_kernels_agree_and_are_timed(commands: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--items", "400,900", "--attributes", "60", "--batch", "12", "--runs", "1"]
+    commands("kernels").main([*settings, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [row["items"] for row in found["rows"]] == [400, 900]
+    assert all(row["ms"].keys() == {"numba", "numpy", "scipy", "torch"} for row in found["rows"])
+    commands("kernels").main(settings)
+    assert capsys.readouterr().out.count("×") == 6
+
+
+def test_kernels_refuse_a_variant_that_finds_something_else(
+    commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = commands("kernels")
+    rows = kernels.make(400, 60, 12, seed=0)
+    shares, promise = kernels.by_numpy(rows)
+    monkeypatch.setitem(kernels.VARIANTS, "numpy", lambda _: (shares, promise * 1.001))
+    with pytest.raises(SystemExit, match="numpy: finds something else"):
+        kernels.measure(rows, runs=1)
+
+
+def test_seeds_are_trained_once_and_compared_with_the_best_rule(bistros: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, str(BENCHMARKS / "mcr_seeds.py"), "--world", str(bistros), "--out", str(out)]
+    command += ["--rejects", "filter", "--arms", "unified", "--rules", "max-entropy,random", "--seeds", "0,1"]
+    command += ["--train-dialogues", "64", "--dialogues", "6", "--until", "0.5"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first, second = (
+        subprocess.run(command, capture_output=True, text=True, check=True, env=environment) for _ in range(2)
+    )
+    assert "training unified" in first.stderr
+    assert "training" not in second.stderr
+    assert first.stdout.partition("turns/s")[0] == second.stdout.partition("turns/s")[0]
+    assert "| `unified` | " in first.stdout
+    assert (out / "mcr_seeds.md").read_text() in second.stdout
+    (found,) = json.loads((out / "mcr_seeds.json").read_text())["studies"]
+    assert found["best_rule"] == min(found["valid_at"], key=lambda rule: found["valid_at"][rule])
+    row = found["arms"]["unified"]
+    assert row["at"]["low"] <= row["at"]["mean"] <= row["at"]["high"]
+    assert len(row["train_seconds"]) == len(row["until_seconds"]) == 2
+    assert row["peak_mib"] > 0
+    gap = found["learned_minus_best_rule"]["unified"]["at"]
+    assert gap["low"] <= gap["difference"] <= gap["high"]
+    assert gap["difference"] == pytest.approx(
+        row["at"]["mean"] - found["arms"][found["best_rule"]]["at"]["mean"]
+    )
+
+
+def test_rules_alone_need_no_training(commands: Any, bistros: Path, tmp_path: Path) -> None:
+    settings = ["--world", str(bistros), "--out", str(tmp_path / "out"), "--dialogues", "6", "--arms", ""]
+    commands("mcr_seeds").main([*settings, "--rules", "greedy,halving", "--rejects", "none"])
+    (found,) = json.loads((tmp_path / "out" / "mcr_seeds.json").read_text())["studies"]
+    assert list(found["arms"]) == ["greedy", "halving"]
+    assert not found["learned_minus_best_rule"]
+
+
+def test_a_training_that_fails_is_one_line(commands: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"mcr_seeds: .*unknown world 'nowhere'|mcr_seeds: .*nowhere"):
+        commands("mcr_seeds").main(
+            ["--world", "nowhere", "--arms", "unified", "--out", str(tmp_path / "out")]
+        )

@@ -1,0 +1,134 @@
+"""What a learner that decides everything at once can do in a turn, as numbers.
+
+A *candidate* is one of ``k`` listed items (recommend it at the head of the list), one of ``k`` listed
+questions (ask it) or chat: ``2k + 1`` of them, in this order. An *action* is a candidate in a *manner*,
+which is one of the strategies; flat, it is ``candidate * n_manners + manner``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from unicrs_rl import draws
+from unicrs_rl.dialogue import STRATEGIES, Act, Decisions, Strategy
+from unicrs_rl.graphs.states import PADDING, States
+from unicrs_rl.policy.base import ArmContext
+from unicrs_rl.policy.graph_state import GraphBatch, Layout, build
+
+Integers = TypeVar("Integers", NDArray[np.int64], torch.Tensor)
+
+_SURE = 0.95
+"""The guide never waits for more certainty than this."""
+
+
+class ActionConfig(BaseModel):
+    """What can be done, and the rule that leads while a learner explores."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: int = Field(10, ge=1, le=60, description="candidate items and candidate attributes each")
+    item_actions: int | None = Field(
+        None, ge=1, description="listed items that can be chosen as head of a recommendation; None: all k"
+    )
+    attribute_actions: int | None = Field(
+        None, ge=1, description="listed attributes that can be asked about; None: all k"
+    )
+    guide_from: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="lowest threshold of the max-entropy rule where it guides, drawn log-uniformly per "
+        "conversation, as a multiple of the fitted one",
+    )
+    guide_to: float = Field(1.6, ge=1, description="highest threshold of that rule, likewise")
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """The actions of an arm, and the states with their candidates.
+
+    Args:
+        config: of the learner.
+        context: of the arm.
+    """
+
+    config: ActionConfig
+    context: ArmContext
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of the graph states' node axis."""
+        return Layout(self.config.k, self.context.catalogue.n_items)
+
+    @cached_property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """Those there are to choose from: all, or none for seekers on whom they are lost."""
+        return STRATEGIES if self.context.sociable else (Strategy.NO_STRATEGY,)
+
+    @property
+    def n_manners(self) -> int:
+        """How many strategies there are to choose from."""
+        return len(self.strategies)
+
+    @property
+    def acts(self) -> dict[str, slice]:
+        """Which candidates are of which act, by its name in the trace."""
+        k = self.config.k
+        return {"recommend": slice(0, k), "ask": slice(k, 2 * k), "chat": slice(2 * k, None)}
+
+    def graphs(self, states: States) -> GraphBatch:
+        """The graph states, with the candidates that the settings forbid masked."""
+        graphs, k = build(states, self.layout), self.config.k
+        graphs.mask[:, self.config.item_actions or k : k] = False
+        graphs.mask[:, k + (self.config.attribute_actions or k) : 2 * k] = False
+        if not self.context.sociable:  # small talk is lost on them
+            graphs.mask[:, 2 * k] = ~graphs.mask[:, : 2 * k].any(dim=1)
+        return graphs
+
+    def flat(self, candidates: NDArray[np.int64], manners: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The actions ``[b]`` of these candidates and manners, ``[b]`` each."""
+        return candidates * self.n_manners + manners
+
+    def candidates(self, actions: Integers) -> Integers:
+        """The candidates of actions, ``[b]``."""
+        return actions // self.n_manners
+
+    def guide(self, states: States) -> NDArray[np.int64]:
+        """The max-entropy rule, with a threshold of each conversation's own: candidates ``[b]``.
+
+        Who follows thresholds that differ explores when to recommend; who imitates them becomes unsure
+        around them, and so explores it as well.
+        """
+        config, k = self.config, self.config.k
+        chance = draws.uniform(states.past.keys, purpose="guide")
+        span = config.guide_to / config.guide_from
+        threshold = self.context.recommend_above * config.guide_from * span**chance
+        lists, asks = states.items[:, 0] >= 0, states.attributes[:, 0] >= 0
+        last = states.past.turn + 1 >= states.past.limit
+        recommends = lists & (~asks | last | (states.confidence > np.minimum(threshold, _SURE)))
+        return np.where(recommends, 0, np.where(asks, k, 2 * k))
+
+    def decisions(self, states: States, actions: NDArray[np.int64]) -> Decisions:
+        """Actions ``[b]`` as decisions: a recommendation shows the best items, the chosen one first."""
+        k, slate = self.config.k, self.context.slate
+        candidate, manner = np.divmod(actions, self.n_manners)
+        lists, asks = candidate < k, (candidate >= k) & (candidate < 2 * k)
+        head = np.where(lists, candidate, 0)
+        order = np.argsort(np.arange(states.items.shape[1]) != head[:, None], axis=1, kind="stable")
+        items = np.take_along_axis(states.items, order, axis=1)[:, :slate]
+        place = np.where(asks, candidate - k, 0)
+        questions = np.take_along_axis(states.named, place[:, None, None], axis=1)[:, 0]
+        positions = np.array([strategy.position for strategy in self.strategies])
+        return Decisions(
+            act=np.select([lists, asks], [int(Act.RECOMMEND), int(Act.ASK)], int(Act.CHAT)),
+            strategy=positions[manner],
+            attributes=np.where(asks[:, None], questions, PADDING),
+            items=np.where(lists[:, None], items, PADDING),
+        )
