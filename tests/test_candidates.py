@@ -383,6 +383,16 @@ def test_questions_that_teach_nothing_are_not_listed() -> None:
         assert set(lettered(ask=ask_).attributes[0].tolist()) == {2, 3, -1}
 
 
+def test_a_certain_answer_is_no_question_even_if_not_all_candidates_would_give_it() -> None:
+    """Item c has not 1, but no weight either; all but nobody say yes."""
+    owned = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 1]], dtype=bool)
+    engine = Candidates(catalogue_of(owned), Switches(volunteered=False))
+    engine.begin(np.array([0]), np.array([[0.0, 0.0, -1000.0]]))
+    states = engine.states(past_of([[0]]))
+    assert states.left.tolist() == [3]
+    assert states.attributes[0, :2].tolist() == [2, -1]
+
+
 def test_rankings_of_questions_differ() -> None:
     """2 has 3/8 of the weight, 3 has 7/8, but points where the seeker does."""
     assert lettered().attributes[0, :2].tolist() == [2, 3]

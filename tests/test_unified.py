@@ -113,6 +113,45 @@ def test_seeker_edges_weigh_candidates_by_posterior(components: Components) -> N
     np.testing.assert_allclose(graphs.weights.numpy(), expected, rtol=1e-6)
 
 
+def test_candidates_come_with_what_is_known_of_them(components: Components) -> None:
+    """Items: weight, weight up to there, -, place, -. Questions: chance, bits, popularity, place, promise."""
+    states = narrow(components, 12)
+    graphs = build(states, Layout(10, components.world.catalogue.n_items))
+    features = graphs.features.numpy()
+    place = np.tile(np.arange(10) / 10, (12, 1))
+    none = np.zeros((12, 10))
+    degrees = components.world.catalogue.degrees[np.maximum(states.attributes, 0)]
+    weights = states.item_weights
+    expected = [
+        np.stack([weights, weights.cumsum(axis=1), none, place, none], axis=2),
+        np.stack([states.masses, states.entropies, np.log1p(degrees) / 5, place, states.hits], axis=2),
+        np.zeros((12, 1, 5)),
+    ]
+    np.testing.assert_allclose(features, np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-7)
+    assert graphs.mask[:, :10].tolist() == (states.items >= 0).tolist()
+    assert graphs.mask[:, 10:20].tolist() == (states.attributes >= 0).tolist()
+    assert graphs.mask[:, 20].all()
+    assert not graphs.mask.all()
+
+
+def test_the_conversation_is_known_by_twelve_numbers(components: Components) -> None:
+    known = Preferences(liked=(1, 2), disliked=(3, 4, 5), open=(6,), mood="impatient")
+    listing = Decision(Act.RECOMMEND, Strategy.CREDIBILITY, items=(0,))
+    rows = [State(1, (), known, (), (listing,) * 2, 3), State(2, (), Preferences(liked=(1,)), (), (), 3)]
+    sessions = components.world.sessions(Split.TRAIN, 2, 0)
+    states = components.beliefs.states(rows, components.prior.log_scores(sessions))
+    context = build(states, Layout(10, components.world.catalogue.n_items)).context.numpy()
+    shown = [[2 / 3, 0.4, 0.6, 0.2, 2 / 3, 0, 1], [0, 0.2, 0, 0, 0, 0, 0]]
+    believed = [
+        states.confidence,
+        np.log1p(states.left) / 5,
+        -np.log(states.concentration) / 5,
+        states.hits.max(axis=1),
+        np.array([1.0, 0.0]),
+    ]
+    np.testing.assert_allclose(context, np.column_stack([shown, *believed]), rtol=1e-5)
+
+
 def test_a_block_diagonal_batch_gives_what_single_graphs_give(components: Components) -> None:
     graphs = double(build(states_of(components, 6), Layout(10, components.world.catalogue.n_items)))
     q = network(components).double()
@@ -352,7 +391,7 @@ def test_recommending_puts_the_chosen_item_first(components: Components) -> None
     learner = Unified(context_of(components))
     states = states_of(components, 3)
     candidates = np.array([4, 0, 9])
-    chosen = learner._decisions(states, candidates * len(STRATEGIES) + 3)
+    chosen = learner.space.decisions(states, candidates * len(STRATEGIES) + 3)
     assert (chosen.act == Act.RECOMMEND).all()
     assert (chosen.strategy == 3).all()
     assert (chosen.attributes == -1).all()
@@ -365,7 +404,7 @@ def test_recommending_puts_the_chosen_item_first(components: Components) -> None
 def test_asking_names_the_chosen_attribute_and_chat_nothing(components: Components) -> None:
     learner = Unified(context_of(components))
     states = states_of(components, 2)
-    chosen = learner._decisions(states, np.array([10 + 6, 20]) * len(STRATEGIES) + 13)
+    chosen = learner.space.decisions(states, np.array([10 + 6, 20]) * len(STRATEGIES) + 13)
     assert chosen.act.tolist() == [Act.ASK, Act.CHAT]
     assert chosen.strategy.tolist() == [13, 13]
     assert chosen.attributes.tolist() == [[states.attributes[0, 6]], [-1]]
@@ -651,7 +690,7 @@ def test_both_graph_backends_give_the_same_values(components: Components) -> Non
     except InputError as error:
         pytest.skip(str(error))
     one, other = (learner_of(components, graph_backend=backend) for backend in GraphBackend)
-    graphs = one._graphs(states_of(components, 20))
+    graphs = one.space.graphs(states_of(components, 20))
     with torch.inference_mode():
         torch.testing.assert_close(one.network(graphs), other.network(graphs), rtol=0, atol=1e-5)
     other.load(*one.state())
