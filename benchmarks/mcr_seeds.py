@@ -38,6 +38,7 @@ from unicrs_rl.experiments.rollout import Outcomes
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.statistics import Paired, paired
 from unicrs_rl.experiments.training import restore
+from unicrs_rl.graphs.belief import Scoring
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.policy.arms import learns
 from unicrs_rl.policy.base import Learner
@@ -151,6 +152,8 @@ def learned(
 def held(components: Components, policy: Any, split: Split, dialogues: int | None) -> Outcomes:
     """What the conversations of a split came to."""
     sessions = rollout.held_out(components, split, dialogues)
+    if components.config.scoring is Scoring.POSTERIOR:
+        components.prior.remember(sessions)  # or the first arm's speed would be the prior's
     return rollout.join(list(rollout.evaluate(components.engine(), policy, sessions)))
 
 
@@ -257,7 +260,7 @@ def markdown(asked: argparse.Namespace, studies: list[dict[str, Any]]) -> str:
         lines += [
             f"`{asked.world}`, protocol `{asked.protocol}`, `--reject {found['reject']}`, "
             f"split {asked.split}, {found['dialogues']:,} conversations; "
-            f"training seeds {asked.seeds} (lowest to highest); "
+            f"training seeds {asked.seeds} (mean, lowest to highest); "
             f"rules recommend above {found['recommend_above']}.",
             "",
             "| arm | "

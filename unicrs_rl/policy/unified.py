@@ -264,13 +264,6 @@ class Unified(Learner):
         self.rng.bit_generator.state = header["rng"]
         self._exact = None
 
-    # Two doors for tests/test_unified.py, until it goes through the space itself.
-    def _graphs(self, states: States) -> GraphBatch:
-        return self.space.graphs(states)
-
-    def _decisions(self, states: States, actions: NDArray[np.int64]) -> Decisions:
-        return self.space.decisions(states, actions)
-
     def _values(self, states: States) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Values ``[b, candidates, strategies]`` and the best action of each row, ``[b]``.
 

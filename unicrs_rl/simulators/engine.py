@@ -85,7 +85,7 @@ class Engine:
         self.candidates = Candidates(world.catalogue, self.switches, embeddings, k, slate)
         self._embeddings = embeddings
         self._seeker_vectors = seeker_vectors or self._folded
-        self._n_items = world.catalogue.n_items
+        self._sizes = world.catalogue.n_items, world.catalogue.n_attributes
 
     def begin(self, sessions: Sequence[Session]) -> States:
         """Start a batch of conversations; what a policy sees of them."""
@@ -95,7 +95,7 @@ class Engine:
             vectors = self._seeker_vectors(sessions)
         self.candidates.begin(volunteered, self.prior(sessions), vectors)
         self.rows = np.arange(len(sessions))
-        self._log = _Log(volunteered, self.seekers.keys, self.limit, self._width, self._n_items)
+        self._log = _Log(volunteered, self.seekers.keys, self.limit, self._width, *self._sizes)
         return self._states()
 
     def step(self, decisions: Decisions) -> tuple[Turnout, States]:
@@ -163,8 +163,9 @@ class _Log:
         limit: int,
         width: int,
         n_items: int,
+        n_attributes: int,
     ) -> None:
-        b, most = len(volunteered), 1 + limit * width
+        b, most = len(volunteered), min(1 + limit * width, n_attributes + limit)  # few are asked twice
         self.n_items = n_items
         self.keys = keys.copy()
         self.turn = np.zeros(b, dtype=np.int64)
