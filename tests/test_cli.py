@@ -68,7 +68,10 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
         (("compare", "--seeds", "a"), "--seeds: must be a whole number (it is 'a')"),
         (("compare", "--user", "latnt"), "--user: unknown user simulator 'latnt'; did you mean latent"),
         (("compare", "--llm", "embeded"), "did you mean embedded"),
-        (("compare", "--reject", "maybe"), "--reject: must be 'filter', 'penalty', 'none' or 'noisy' (it is 'maybe')"),
+        (
+            ("compare", "--reject", "maybe"),
+            "--reject: must be 'filter', 'penalty', 'none' or 'noisy' (it is 'maybe')",
+        ),
         (("compare", "--world", "redial"), "--data"),
         (("compare", "--world", "redial", "--data", "/no/such/place"), "/no/such/place"),
         (("compare", "--world", "/no/such/place"), "/no/such/place"),

@@ -26,7 +26,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 from unicrs_rl.errors import InputError, unknown
 
-_BOX = re.compile(r"[╭╮╰╯│─]+")
+_BOX = re.compile(r"[╭╮╰╯│─]+|-{5,}")  # of dashes where the output cannot show the others
 _UNREADABLE = re.compile(
     r"Error parsing (--[\w-]+): .*(?:instantiated from|for int\(\) with base 10:) (.+?)\.?(?: Got.*)?$"
 )
@@ -56,9 +56,9 @@ class Settings:
         Folder, _opt("INSPIRED folder: warms the rso planner up on human strategies", "DIR")
     ] = None
     train_dialogues: Annotated[
-        Number, _opt("training conversations per learning arm and training seed", "N", "2000")
+        Number, _opt("training conversations per arm and seed", "N", "2000; with the batched engine 6000")
     ] = None
-    seeds: Annotated[Text, _opt("training seeds, separated by commas", "LIST", "0,1,2")] = None
+    seeds: Annotated[Text, _opt("training seeds, separated by commas", "LIST", "0,1,2; of train 0")] = None
     user: Annotated[Text, _opt("simulated seekers: latent or mcr", "KIND", "latent")] = None
     llm: Annotated[Text, _opt("language model backend", "NAME", "embedded")] = None
     reject: Annotated[
@@ -118,7 +118,7 @@ class Evaluate(Settings):
     arm: Annotated[Text, _opt("arm to evaluate", "NAME", "the first in RUN that has a checkpoint")] = None
     split: Annotated[Literal["valid", "test"], _opt("which held-out conversations", "", "test")] = "test"
     dialogues: Annotated[Number, _opt("how many of them", "N", "every (seeker, target) pair once")] = None
-    batch_size: Annotated[Number, _opt("conversations held at once; no effect on results", "N", "128")] = None
+    batch_size: Annotated[Number, _opt("held at once; no effect on results", "N", "128 or 512")] = None
     json: Annotated[bool, _opt("print one JSON object instead of a table")] = False
 
 
@@ -343,7 +343,9 @@ def _bench(verb: Bench) -> None:
     from unicrs_rl.experiments.bench import bench
     from unicrs_rl.experiments.config import resolve
 
-    arms = tuple(verb.arms.split(",")) if verb.arms else ("max-entropy", "unified")
+    arms = tuple(verb.arms.split(",")) if verb.arms is not None else ("max-entropy", "unified")
+    if verb.user not in (None, "mcr"):
+        raise InputError(f"--user {verb.user}: bench measures the batched engine, which has mcr seekers")
     config = resolve(_settings(verb, arms=arms), verb.config, under={"user": "mcr", "surface": "semantic"})
     threads = 1 if verb.threads is None else verb.threads
     if threads < 1:

@@ -35,10 +35,8 @@ def bench(
     counted, because the loops are compiled in it.
 
     Raises:
-        InputError: if the seekers are not ``mcr``, or an arm leaves columns to others.
+        InputError: if an arm leaves columns to others.
     """
-    if config.user != "mcr":
-        raise InputError(f"--user {config.user}: bench measures the batched engine, which has mcr seekers")
     torch.set_num_threads(threads)
     world = read_world(config)
     components = build(config, world, progress=lambda done, all_: progress("node embeddings", done, all_))

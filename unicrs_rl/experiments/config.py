@@ -132,6 +132,9 @@ class RunConfig(_Closed):
     train_targets: TrainTargets = Field(
         TrainTargets.PRIOR, description="what mcr seekers want in training conversations"
     )
+    wish_temperature: float = Field(
+        1.4, gt=0, description="flattens the prior that training targets are drawn from; 1 leaves it as it is"
+    )
     select: Selection = Field(Selection.VALID, description="which checkpoint of an mcr training is kept")
     recommend_above: float | None = Field(
         None, gt=0, lt=1, description="confidence for recommending; None: fitted on the validation split"
@@ -218,7 +221,7 @@ def resolve(
         return (called or {}).get(path[0], f"--{path[0].replace('_', '-')}")
 
     try:
-        config = RunConfig.model_validate({**(under or {}), **settings, **values})
+        config = RunConfig.model_validate(_over(_over(under or {}, settings), values))
     except ValidationError as error:
         path = [part for part in error.errors()[0]["loc"] if isinstance(part, str)]
         raise InputError(f"{place(*path)}: {explain(error)}") from None
@@ -228,6 +231,16 @@ def resolve(
         for arm, own in config.arm.items():
             check_settings(arm, own)
     return _anchored(config)
+
+
+def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings above others; in a table, such as ``[arm.unified]``, setting by setting."""
+    both = {name: _over(lower[name], value) for name, value in upper.items() if _tables(lower, name, value)}
+    return {**lower, **upper, **both}
+
+
+def _tables(lower: Mapping[str, Any], name: str, value: object) -> bool:
+    return isinstance(value, Mapping) and isinstance(lower.get(name), Mapping)
 
 
 def _check_names(config: RunConfig, place: Callable[[str], str]) -> None:
@@ -258,6 +271,9 @@ def _check_together(config: RunConfig) -> None:
     if config.surface is Surface.SEMANTIC:
         if not mcr:
             raise InputError(f"surface: 'semantic' is for mcr seekers (the user is {config.user!r})")
+        for arm in config.arms:
+            if not arms[arm]().complete:
+                raise InputError(f"surface: 'semantic' is without words, which arm {arm!r} needs")
         return
     for name, default in _ENGINE_ONLY.items():
         if getattr(config, name) is not default:
@@ -290,7 +306,7 @@ def trained_alone(values: Mapping[str, Any], file: Path | None, reproduce: str |
     Raises:
         InputError: if there is no such system.
     """
-    published = preset(reproduce) if reproduce else {}
+    published = preset(reproduce) if reproduce is not None else {}
     defaults: dict[str, Any] = {"seeds": (0,)}
     if by_engine(values, file, published):
         defaults |= {"surface": "semantic", "train_dialogues": MCR_DIALOGUES, "train_batch": MCR_BATCH}

@@ -114,12 +114,13 @@ def evaluate(
 def dreamed(components: Components, sessions: Sequence[Session]) -> list[Session]:
     """The same seekers, each wanting an item drawn from what the prior holds likely of them.
 
-    What is known of them is what will be known in the test, because what a policy should learn is how
-    to use a belief that sharp. Nothing of the test split has a part in it.
+    What is known of them is what will be known in the test, because that sharp a belief is what a policy
+    has to use; nothing of the test split has a part in it. The wishes are drawn from the prior flattened
+    by ``wish_temperature``: a policy that only met what it believes would trust its belief too much.
     """
     sessions = [replace(session, split=Split.TEST) for session in sessions]
-    chances = np.exp(components.prior.log_scores(sessions))
-    edges = np.cumsum(chances, axis=1)
+    scores = components.prior.log_scores(sessions) / components.config.wish_temperature
+    edges = np.cumsum(np.exp(scores - scores.max(axis=1, keepdims=True)), axis=1)
     draw = draws.uniform([session.key for session in sessions], purpose="wish")
     wishes = [
         min(int(np.searchsorted(row, aim * row[-1], side="right")), len(row) - 1)

@@ -61,9 +61,11 @@ def choose(
         InputError: if there is nothing to evaluate.
     """
     if run is None:
-        batched = by_engine({**settings, "arms": arm or ()}, config_file, {})
-        under = {"surface": "semantic"} if batched else {}
-        return _rule(arm, resolve(settings, config_file, under))
+        if arm is None:
+            raise InputError("evaluate needs a run folder or a checkpoint, or --arm with a rule")
+        alone = {**settings, "arms": (arm,)}
+        under = {"surface": "semantic"} if by_engine(alone, config_file, {}) else {}
+        return _rule(arm, resolve(alone, config_file, under, called={"arms": "--arm"}))
     if run.is_file() or run.suffix == ".safetensors":
         found, seed, path = _named(run)
         if arm not in (None, found):
@@ -168,10 +170,8 @@ def _talking(
     return values, sum(len(line["turns"]) for line in lines), time.perf_counter() - started
 
 
-def _rule(arm: str | None, config: RunConfig) -> Contender:
+def _rule(arm: str, config: RunConfig) -> Contender:
     """An arm that needs no run."""
-    if arm is None:
-        raise InputError("evaluate needs a run folder or a checkpoint, or --arm with a rule")
     if learns(arm):
         raise InputError(f"--arm {arm}: it learns; give the run folder with its checkpoint")
     return Contender(config, arm, config.seeds[0])

@@ -73,6 +73,8 @@ def train(
                     tried.add(learner, components, done, writer, earlier + time.perf_counter() - started)
                 if finished:
                     tried.write_success_by_turn(writer)
+                    tried.give_back(learner)
+                writer.flush()  # a killed run goes on from this checkpoint, and so do its curves
                 seconds = earlier + time.perf_counter() - started
                 _save(learner, path, components, done, seconds, finished, tried)
                 saved = done
@@ -157,12 +159,15 @@ class _Tried:
         """
         config = components.config
         split = Split.TEST if config.select is Selection.TEST else Split.VALID
+        if not components.world.targets[split]:
+            return  # nobody to try it on: the last one is kept
         sessions = rollout.held_out(components, split, rollout.TRIED_ON)
         found = rollout.join(list(rollout.evaluate(components.engine(), learner, sessions)))
         values = {name: round(float(column.mean()), 6) for name, column in found.metrics().items()}
         _write(writer, {f"{split}/{name}": value for name, value in values.items()}, done)
         if not self.rows or config.select is Selection.LAST or values["at"] < self._least:
-            self.tensors, self.header = learner.state(resumable=False)
+            tensors, self.header = learner.state(resumable=False)
+            self.tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # it goes on learning
             self.kept = len(self.rows)
         rates = [round(float(found.success_by(t).mean()), 6) for t in range(1, config.limit + 1)]
         row = {"done": done, "seconds": round(seconds, 3), "split": split.value, **values}
@@ -172,6 +177,11 @@ class _Tried:
     def _least(self) -> float:
         least: float = min(row["at"] for row in self.rows)
         return least
+
+    def give_back(self, learner: Learner) -> None:
+        """Make the learner the one that is kept, as taking up its checkpoint would."""
+        if self.header is not None:
+            learner.load(self.tensors, self.header)
 
     def write_success_by_turn(self, writer: SummaryWriter) -> None:
         """The SR@t curve of the trial that is kept, over t."""

@@ -36,7 +36,7 @@ FOLDS = 3
 
 _FIT_SESSIONS = 800
 _FIT_BYTES = 100_000_000  # of features; a large catalogue is fitted on fewer sessions
-_CACHE_BYTES = 128_000_000
+_CACHE_BYTES = 100_000_000  # rows kept: on LastFM all seekers of one split and a sample of another
 _NEWTON_STEPS = 30
 _ENOUGH = 1e-4  # log-likelihood per session: a step that gains less is the last
 _CHUNK = 16  # sessions whose features are held at once

@@ -97,7 +97,7 @@ class GraphTrunk(nn.Module):
         self.layout = layout
         self.width = 2 * dim + N_FEATURES + _KINDS
         table = torch.from_numpy(np.concatenate([embeddings.items, embeddings.attributes]))
-        table = torch.cat([table, torch.zeros(1, table.shape[1])]) * embeddings.dim**0.5  # entries near one
+        table = torch.cat([table, torch.zeros(1, table.shape[1])]) * embeddings.dim**0.5 / 2
         if node_vectors is NodeVectors.RANDOM:
             self.table = nn.Parameter(torch.randn_like(table))
         else:

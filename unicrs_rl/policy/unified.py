@@ -88,7 +88,7 @@ class UnifiedConfig(ActionConfig, GraphTrunkConfig):
     anneal: float = Field(
         0.95, ge=0, le=1, description="share of the learning rate lost, linearly, by the end of training"
     )
-    discount: float = Field(0.9, ge=0, le=1, description="gamma, per turn")
+    discount: float = Field(0.95, ge=0, le=1, description="gamma, per turn")
     n_step: int = Field(5, ge=1, description="turns of reward summed before bootstrapping")
     batch_size: int = Field(64, ge=1, description="transitions per gradient step")
     steps_per_turn: float = Field(0.15, gt=0, description="gradient steps per turn played")

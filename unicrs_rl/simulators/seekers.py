@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from unicrs_rl import draws
 from unicrs_rl.dialogue import Decision, Decisions, Reply
 from unicrs_rl.graphs import kernels
+from unicrs_rl.graphs.states import padded
 from unicrs_rl.graphs.world import Session, World
 from unicrs_rl.simulators.wording import Manner, word_opening, word_reply
 
@@ -64,17 +65,10 @@ class Actions:
         return cls(
             act=np.array([decision.act for decision in decisions], dtype=np.int64),
             strategy=np.array([decision.strategy.position for decision in decisions], dtype=np.int64),
-            attributes=_padded([decision.attributes for decision in decisions]),
-            items=_padded([decision.items for decision in decisions]),
+            attributes=padded([decision.attributes for decision in decisions]),
+            items=padded([decision.items for decision in decisions]),
             facts_told=np.array(facts_told or [0] * len(decisions), dtype=np.int64),
         )
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    table = np.full((len(rows), max(1, max(map(len, rows), default=0))), NOTHING, dtype=np.int64)
-    for index, row in enumerate(rows):
-        table[index, : len(row)] = row
-    return table
 
 
 @dataclass(frozen=True)
