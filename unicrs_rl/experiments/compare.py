@@ -12,7 +12,7 @@ from typing import Any
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.components import Components, read_corpus, read_world
-from unicrs_rl.experiments.config import OnExisting, RunConfig
+from unicrs_rl.experiments.config import OnExisting, RunConfig, Surface
 from unicrs_rl.experiments.evaluation import BATCH
 from unicrs_rl.experiments.jobs import Job, plan, run_jobs, shared_components
 from unicrs_rl.experiments.provenance import changed_file, provenance
@@ -50,6 +50,8 @@ def compare(
     Raises:
         InputError: before anything is written, if something is wrong with the input.
     """
+    if config.surface is not Surface.TEXT:
+        raise InputError(f"surface: a comparison is held in words; '{config.surface}' is for single arms")
     folder, world, origin = _open(config, out, existing)
     with folder.locked():
         if folder.results.is_file() and folder.traces.is_file():

@@ -133,7 +133,10 @@ class RunConfig(_Closed):
         TrainTargets.PRIOR, description="what mcr seekers want in training conversations"
     )
     wish_temperature: float = Field(
-        1.4, gt=0, description="flattens the prior that training targets are drawn from; 1 leaves it as it is"
+        1.4,
+        gt=0,
+        le=100,
+        description="flattens the prior that training targets are drawn from; 1 leaves it as it is",
     )
     select: Selection = Field(Selection.VALID, description="which checkpoint of an mcr training is kept")
     recommend_above: float | None = Field(
@@ -268,6 +271,10 @@ def _check_together(config: RunConfig) -> None:
         raise InputError(f"noise: {config.user} seekers do not answer with noise; only mcr seekers do")
     if config.reject is Reject.NOISY and not config.noise:
         raise InputError("reject: 'noisy' needs --noise above 0: without noise every answer is certain")
+    if config.reject is Reject.NOISY and config.scoring is Scoring.UNICORN:
+        raise InputError("reject: 'noisy' needs scoring = 'posterior': UNICORN's scores are no chances")
+    if config.reject is Reject.NOISY and config.scoring is Scoring.UNICORN:
+        raise InputError("reject: 'noisy' needs scoring 'posterior': UNICORN's scores are no chances")
     if config.surface is Surface.SEMANTIC:
         if not mcr:
             raise InputError(f"surface: 'semantic' is for mcr seekers (the user is {config.user!r})")
