@@ -183,7 +183,7 @@ def shared(asked: argparse.Namespace, arms: list[str], reject: str) -> Component
         folder, config = RunFolder.read(asked.out / f"{arms[0]}-{reject}")
         return shared_components(config, read_world(config), folder, keep=False)
     values = {"world": asked.world, "data": asked.data, "protocol": asked.protocol, "reject": reject}
-    config = resolve({**values, "user": "mcr", "surface": "semantic"}, asked.config)
+    config = resolve({**values, "user": "mcr", "surface": "semantic", "arms": ("unified",)}, asked.config)
     return shared_components(config, read_world(config), None)
 
 

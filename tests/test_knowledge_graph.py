@@ -243,8 +243,8 @@ def test_training_brings_items_near_their_attributes(movies: World) -> None:
         )
         return float((foreign - own).mean())
 
-    assert abs(gap(0)) < 0.03
-    assert gap(8) > 0.1
+    assert abs(gap(0)) < 0.01
+    assert gap(8) > 0.03  # of vectors of length one
 
 
 def test_a_seeker_is_folded_in_from_the_history() -> None:
