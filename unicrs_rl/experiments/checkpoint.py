@@ -36,7 +36,7 @@ def load(path: Path, world: str | None = None) -> tuple[dict[str, torch.Tensor],
         world: fingerprint of the world it must belong to.
 
     Raises:
-        InputError: if it cannot be read, or belongs to another world.
+        InputError: if it cannot be read, holds numbers that are not finite, or belongs to another world.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -44,6 +44,9 @@ def load(path: Path, world: str | None = None) -> tuple[dict[str, torch.Tensor],
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a checkpoint of unicrs-rl ({error})") from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(f"{path}: {name} holds numbers that are not finite")
     if world is not None and header.get("world") != world:
         raise InputError(
             f"{path}: belongs to another world (fingerprint {header.get('world')}, this world has {world})"

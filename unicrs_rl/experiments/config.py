@@ -272,8 +272,6 @@ def _check_together(config: RunConfig) -> None:
     if config.reject is Reject.NOISY and not config.noise:
         raise InputError("reject: 'noisy' needs --noise above 0: without noise every answer is certain")
     if config.reject is Reject.NOISY and config.scoring is Scoring.UNICORN:
-        raise InputError("reject: 'noisy' needs scoring = 'posterior': UNICORN's scores are no chances")
-    if config.reject is Reject.NOISY and config.scoring is Scoring.UNICORN:
         raise InputError("reject: 'noisy' needs scoring 'posterior': UNICORN's scores are no chances")
     if config.surface is Surface.SEMANTIC:
         if not mcr:
@@ -381,6 +379,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         InputError: if it cannot be read.
     """
     try:
+        if path.is_fifo():  # settings are read more than once, and a pipe would be empty the second time
+            raise InputError(f"{path}: is a pipe; put the settings into a file")
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None

@@ -28,6 +28,8 @@ from unicrs_rl.judging.metrics import METRICS
 from unicrs_rl.policy.arms import learns
 from unicrs_rl.policy.base import Learner, Policy
 
+_MOST = 10_000_000
+"""Conversations that can be asked for: each is planned before the first is held."""
 _CHECKPOINT = re.compile(r"(?P<arm>.+)-seed(?P<seed>-?\d+)\.safetensors")
 
 
@@ -100,6 +102,8 @@ def evaluate_arm(
     for option, given in (("--dialogues", dialogues), ("--batch-size", batch_size)):
         if given is not None and given < 1:
             raise InputError(f"{option}: must be at least 1 (it is {given})")
+        if given is not None and given > _MOST:
+            raise InputError(f"{option}: must be at most {_MOST} (it is {given})")
     config, arm, seed = contender.config, contender.arm, contender.seed
     world = read_world(config)
     components = shared_components(config, world, contender.folder, progress, keep=False)
@@ -116,7 +120,10 @@ def evaluate_arm(
         "split": split.value,
         "user": config.user,
         "protocol": config.protocol.value,
+        "turns": config.limit,
         "reject": config.reject.value,
+        "prior": config.prior.value,
+        "noise": config.noise,
         **means(values),
         "ci95": intervals(values),
         "dialogues": len(sessions),
