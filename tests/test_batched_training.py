@@ -781,6 +781,11 @@ def test_a_setting_of_an_arm_leaves_the_presets_others_alone(tmp_path: Path) -> 
 # --- settings that exclude each other ---
 
 
+def test_a_preset_is_refused_for_an_arm_it_is_not_about() -> None:
+    with pytest.raises(InputError, match="scpr: has settings for unified, not for arm 'unified-ppo'"):
+        trained_alone({"arms": "unified-ppo"}, None, "scpr")
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [

@@ -297,9 +297,13 @@ def by_engine(values: Mapping[str, Any], file: Path | None, under: Mapping[str, 
         InputError: if an arm is unknown, or the file cannot be read.
     """
     settings = {**under, **(read_settings(file) if file else {}), **values}
+    return settings.get("user") == "mcr" and all(arms[name]().complete for name in _arms_in(settings))
+
+
+def _arms_in(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arms that unchecked settings name."""
     names = settings.get("arms", ())
-    names = names.split(",") if isinstance(names, str) else names
-    return settings.get("user") == "mcr" and all(arms[name]().complete for name in names)
+    return tuple(part.strip() for part in names.split(",")) if isinstance(names, str) else tuple(names)
 
 
 def trained_alone(values: Mapping[str, Any], file: Path | None, reproduce: str | None) -> dict[str, Any]:
@@ -309,9 +313,13 @@ def trained_alone(values: Mapping[str, Any], file: Path | None, reproduce: str |
         reproduce: a published system whose settings come above these defaults.
 
     Raises:
-        InputError: if there is no such system.
+        InputError: if there is no such system, or it is not about the arm.
     """
     published = preset(reproduce) if reproduce is not None else {}
+    for arm in _arms_in(values) if published else ():
+        if arm not in published["arm"]:
+            known = " and ".join(published["arm"])
+            raise InputError(f"--reproduce {reproduce}: has settings for {known}, not for arm {arm!r}")
     defaults: dict[str, Any] = {"seeds": (0,)}
     if by_engine(values, file, published):
         defaults |= {"surface": "semantic", "train_dialogues": MCR_DIALOGUES, "train_batch": MCR_BATCH}
