@@ -96,8 +96,6 @@ def compiled(rows: Rows) -> Listing:
         promise,
         masses,
         bits,
-        np.zeros(b, dtype=np.int64),
-        np.zeros(b),
         np.zeros(b),
     )
     return shares, promise

@@ -154,7 +154,7 @@ def held(components: Components, policy: Any, split: Split, dialogues: int | Non
     sessions = rollout.held_out(components, split, dialogues)
     if components.config.scoring is Scoring.POSTERIOR:
         components.prior.remember(sessions)  # or the first arm's speed would be the prior's
-    return rollout.join(list(rollout.evaluate(components.engine(), policy, sessions)))
+    return rollout.evaluate(components.engine(), policy, sessions)
 
 
 def line(outcomes: list[Outcomes]) -> dict[str, Any]:

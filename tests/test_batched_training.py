@@ -29,7 +29,7 @@ from unicrs_rl.experiments.components import Components, build
 from unicrs_rl.experiments.config import RunConfig, Surface, resolve, trained_alone
 from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.experiments.curves import read_curves
-from unicrs_rl.experiments.rollout import Outcomes, dreamed, hold, join
+from unicrs_rl.experiments.rollout import Outcomes, dreamed, hold
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.single import Contender, evaluate_arm
 from unicrs_rl.experiments.timing import THRESHOLDS, fit_recommend_above
@@ -167,7 +167,7 @@ def trained(learner: Learner, parts: Components, out: Path, arm: str = "unified"
 def tried_on(parts: Components, learner: Learner, split: Split) -> Outcomes:
     """Outcomes on the sample of a split that checkpoints are tried on."""
     sessions = rollout.held_out(parts, split, TRIED)
-    return join(list(rollout.evaluate(parts.engine(), learner, sessions)))
+    return rollout.evaluate(parts.engine(), learner, sessions)
 
 
 def means(found: Outcomes, abs: float = 1e-6) -> dict[str, float]:

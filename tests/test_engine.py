@@ -17,7 +17,7 @@ from unicrs_rl.dialogue import Act, Decisions, Plan
 from unicrs_rl.experiments.components import Components, build
 from unicrs_rl.experiments.config import resolve
 from unicrs_rl.experiments.conversation import Conversations
-from unicrs_rl.experiments.rollout import evaluate, hold, join
+from unicrs_rl.experiments.rollout import evaluate, hold
 from unicrs_rl.graphs.belief import Reject, Scoring, top_items
 from unicrs_rl.graphs.candidates import Question, Switches
 from unicrs_rl.graphs.embeddings import Embeddings
@@ -527,9 +527,9 @@ def test_the_engine_believes_what_the_gymnasium_environment_believes(movies: Wor
 def test_results_do_not_depend_on_the_batch(mcr: Components, arm: str) -> None:
     sessions = mcr.world.sessions(Split.TEST, 60, 3)
     policy = mcr.policy(arm, 0)
-    whole = join(list(evaluate(mcr.engine(), policy, sessions)))
+    whole = evaluate(mcr.engine(), policy, sessions)
     for size in (1, 7):
-        parts = join(list(evaluate(mcr.engine(), policy, sessions, batch_size=size)))
+        parts = evaluate(mcr.engine(), policy, sessions, batch_size=size)
         for name in ("success", "turn", "rank", "reward"):
             np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 

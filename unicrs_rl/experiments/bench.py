@@ -65,7 +65,7 @@ def bench(
 def _speed(components: Components, policy: Policy, sessions: list[Session], batch: int) -> dict[str, float]:
     turns, episodes = [], []
     for run in range(RUNS + 1):
-        held = rollout.join(list(rollout.evaluate(components.engine(), policy, sessions, batch)))
+        held = rollout.evaluate(components.engine(), policy, sessions, batch)
         if run:
             turns.append(int(held.turn.sum()) / held.seconds)
             episodes.append(len(sessions) / held.seconds)

@@ -7,7 +7,7 @@ does for one kind at the semantic surface, thousands of turns a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,7 +66,7 @@ class Outcomes:
         return self.success & (self.turn <= turn)
 
 
-def join(parts: Sequence[Outcomes]) -> Outcomes:
+def _join(parts: Sequence[Outcomes]) -> Outcomes:
     """Several batches as one."""
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts])
@@ -102,13 +102,24 @@ def hold(engine: Engine, policy: Policy, sessions: Sequence[Session], learning: 
 
 
 def evaluate(
-    engine: Engine, policy: Policy, sessions: Sequence[Session], batch_size: int | None = None
-) -> Iterator[Outcomes]:
-    """Hold the conversations a batch at a time."""
+    engine: Engine,
+    policy: Policy,
+    sessions: Sequence[Session],
+    batch_size: int | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Outcomes:
+    """Hold the conversations, a batch at a time.
+
+    Args:
+        progress: told of (conversations held, conversations).
+    """
     affordable = max(1, _PRIOR_BYTES // (8 * engine.world.catalogue.n_items))
     batch_size = batch_size or min(BATCH, affordable)
+    parts = []
     for start in range(0, len(sessions), batch_size):
-        yield hold(engine, policy, sessions[start : start + batch_size])
+        parts.append(hold(engine, policy, sessions[start : start + batch_size]))
+        progress(min(start + batch_size, len(sessions)), len(sessions))
+    return _join(parts)
 
 
 def dreamed(components: Components, sessions: Sequence[Session]) -> list[Session]:

@@ -19,7 +19,6 @@ from unicrs_rl.experiments.config import RunConfig, by_engine, read_settings, re
 from unicrs_rl.experiments.evaluation import BATCH, evaluate
 from unicrs_rl.experiments.jobs import shared_components
 from unicrs_rl.experiments.results import intervals, means
-from unicrs_rl.experiments.rollout import Outcomes
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.training import Progress, restore
 from unicrs_rl.graphs.belief import Scoring
@@ -145,15 +144,12 @@ def _batched(
     batch_size: int | None,
 ) -> Held:
     """By the engine, without words."""
-    parts: list[Outcomes] = []
-    done = 0
     if components.config.scoring is Scoring.POSTERIOR:
         components.prior.remember(sessions, lambda known, all_: progress("prior", known, all_))
-    for part in rollout.evaluate(components.engine(), policy, sessions, batch_size):
-        parts.append(part)
-        done += len(part.turn)
-        progress(f"evaluate {arm} seed {seed}", done, len(sessions))
-    found = rollout.join(parts)
+    what = f"evaluate {arm} seed {seed}"
+    found = rollout.evaluate(
+        components.engine(), policy, sessions, batch_size, lambda held, all_: progress(what, held, all_)
+    )
     return found.metrics(), int(found.turn.sum()), found.seconds
 
 

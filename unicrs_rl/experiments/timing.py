@@ -46,7 +46,7 @@ def _mean_turns(components: Components, threshold: float, sessions: list[Session
     rule = components.recommending_above(threshold).policy("max-entropy", seed=0)
     limit = components.config.limit
     if rollout.plays(rule, components):
-        found = rollout.join(list(rollout.evaluate(components.engine(), rule, sessions)))
+        found = rollout.evaluate(components.engine(), rule, sessions)
         return float(found.metrics()["at"].mean())
     conversations = Conversations(components, words=False)
     turns = []

@@ -162,7 +162,7 @@ class _Tried:
         if not components.world.targets[split]:
             return  # nobody to try it on: the last one is kept
         sessions = rollout.held_out(components, split, rollout.TRIED_ON)
-        found = rollout.join(list(rollout.evaluate(components.engine(), learner, sessions)))
+        found = rollout.evaluate(components.engine(), learner, sessions)
         values = {name: round(float(column.mean()), 6) for name, column in found.metrics().items()}
         _write(writer, {f"{split}/{name}": value for name, value in values.items()}, done)
         if not self.rows or config.select is Selection.LAST or values["at"] < self._least:

@@ -89,16 +89,11 @@ class Belief:
 
     def accept(self, row: int, attribute: int) -> None:
         """The seeker wants this attribute: only items that have it stay."""
-        owners = self.catalogue.items_with(attribute)
         if self.reject is Reject.NOISY:
             self.scores[row] += self._odds
-            self.scores[row, owners] -= self._odds
-            return
-        kept = np.zeros(self.catalogue.n_items, dtype=bool)
-        kept[owners] = self.candidates[row, owners]
-        self.candidates[row] = kept
-        if self.scoring is Scoring.UNICORN:
-            self.scores[row] += self._affinity(attribute)
+            self.scores[row, self.catalogue.items_with(attribute)] -= self._odds
+        else:
+            self._keep_owners(row, attribute)
 
     def decline(self, row: int, attribute: int) -> None:
         """The seeker does not want this attribute."""
@@ -120,14 +115,9 @@ class Belief:
         Args:
             weigh: by the chance that the seeker of an item volunteers just this of its attributes.
         """
-        owners = self.catalogue.items_with(attribute)
-        kept = np.zeros(self.catalogue.n_items, dtype=bool)
-        kept[owners] = self.candidates[row, owners]
-        self.candidates[row] = kept
+        self._keep_owners(row, attribute)
         if weigh:
             self.scores[row] -= np.log(np.maximum(np.diff(self.catalogue.item_attributes.indptr), 1))
-        if self.scoring is Scoring.UNICORN:
-            self.scores[row] += self._affinity(attribute)
 
     def update(self, row: int, known: Preferences, weigh: bool = False) -> None:
         """Apply all that is known of a conversation at once, the volunteered attribute first.
@@ -157,6 +147,15 @@ class Belief:
         total = weights.sum(axis=1, keepdims=True)
         normal: NDArray[np.float64] = weights / np.where(total > 0, total, 1.0)
         return normal
+
+    def _keep_owners(self, row: int, attribute: int) -> None:
+        """Only items that have the attribute stay; UNICORN's scores rise by their affinity to it."""
+        owners = self.catalogue.items_with(attribute)
+        kept = np.zeros(self.catalogue.n_items, dtype=bool)
+        kept[owners] = self.candidates[row, owners]
+        self.candidates[row] = kept
+        if self.scoring is Scoring.UNICORN:
+            self.scores[row] += self._affinity(attribute)
 
     def _affinity(self, attribute: int) -> NDArray[np.float64]:
         """``v·p`` for every item ``v``: ``[items]``."""

@@ -123,7 +123,7 @@ class Lister:
         items, item_weights = np.full((b, self.k), PADDING), np.zeros((b, self.k))
         questions, masses = np.full((b, pool), PADDING), np.zeros((b, pool))
         promise, entropies = np.zeros((b, pool)), np.zeros((b, pool))
-        left, totals, concentration = np.zeros(b, dtype=np.int64), np.zeros(b), np.zeros(b)
+        concentration = np.zeros(b)
         table = self.catalogue.item_attributes
         mass, count, touched = self._workspace
         kernels.look(
@@ -145,15 +145,12 @@ class Lister:
             promise,
             masses,
             entropies,
-            left,
-            totals,
             concentration,
         )
-        named = questions[:, : self.k, None]
         if self.switches.ask is AskScore.SIMILARITY:
             assert similarity is not None
             questions, masses, entropies = _ranked(similarity, questions, masses, entropies)
-            named = questions[:, : self.k, None]
+        named = questions[:, : self.k, None]
         if self.switches.question is not Question.BINARY:
             questions, masses, entropies, named = self._grouped(questions, masses, entropies, past)
         return States(
@@ -174,6 +171,13 @@ class Lister:
             removes=self.switches.reject in (Reject.FILTER, Reject.NOISY),
             rows=rows,
         )
+
+    @cached_property
+    def width(self) -> int:
+        """How many attributes a question names at most."""
+        if self.switches.question is Question.ENUMERATED:
+            return max(map(len, self.catalogue.members))
+        return self.switches.choices if self.switches.question is Question.MULTI_CHOICE else 1
 
     @property
     def _pool(self) -> int:
@@ -208,9 +212,8 @@ class Lister:
         groups = self.catalogue.groups
         group = np.where(questions >= 0, groups[np.maximum(questions, 0)], PADDING)
         whole = self.switches.question is Question.ENUMERATED
-        width = max(map(len, self.catalogue.members)) if whole else self.switches.choices
         b = len(questions)
-        heads, named = np.full((b, self.k), PADDING), np.full((b, self.k, width), PADDING)
+        heads, named = np.full((b, self.k), PADDING), np.full((b, self.k, self.width), PADDING)
         head_masses, bits = np.zeros((b, self.k)), np.zeros((b, self.k))
         for row in range(b):
             found: dict[int, list[int]] = {}
@@ -218,7 +221,7 @@ class Lister:
                 if of >= 0:
                     found.setdefault(of, []).append(place)
             if not whole:
-                found = {of: places[:width] for of, places in found.items()}
+                found = {of: places[: self.width] for of, places in found.items()}
             worth = {of: float(entropies[row, places].sum()) for of, places in found.items()}
             for column, of in enumerate(sorted(found, key=lambda g: (-worth[g], g))[: self.k]):
                 first = found[of][0]
@@ -265,7 +268,6 @@ class Candidates:
         nothing = np.zeros((1, 1), dtype=np.float32)
         self._item_vectors = embeddings.items if embeddings is not None else nothing
         self._attribute_vectors = embeddings.attributes if embeddings is not None else nothing
-        self._embeddings = embeddings
         self._linear = self.switches.scoring is Scoring.POSTERIOR
         degrees = np.diff(catalogue.item_attributes.indptr)
         weigh = self.switches.volunteered and self._linear
@@ -301,30 +303,18 @@ class Candidates:
             self.values,
             self._linear,
         )
-        if not self._linear:
-            self._welcome(volunteered)
+        asked = volunteered[:, None]
+        wanted = np.full_like(asked, kernels.YES)
+        if not self._linear:  # UNICORN's scores count the volunteered attribute as an accepted one
+            self._take_up(asked, wanted)
         if self.switches.ask is AskScore.SIMILARITY:
             assert seekers is not None
             self._similarity = (seekers @ self._attribute_vectors.T).astype(np.float64)
-            self._similarity += self._attribute_vectors[volunteered] @ self._attribute_vectors.T
+            self._move_similarity(asked, wanted)
 
     def answer(self, attributes: NDArray[np.int64], answers: NDArray[np.int64]) -> None:
         """Take up the answers (``[b, m]``, 1 yes, 2 no, else no evidence) about attributes (``[b, m]``)."""
-        table = self.catalogue.item_attributes
-        kernels.apply_answers(
-            self.offsets,
-            self.items,
-            self.values,
-            attributes,
-            answers,
-            table.indptr,
-            table.indices,
-            _CODES[self.switches.reject],
-            self._linear,
-            self.switches.noise,
-            self._item_vectors,
-            self._attribute_vectors,
-        )
+        self._take_up(attributes, answers)
         if self.switches.ask is AskScore.SIMILARITY:
             self._move_similarity(attributes, answers)
 
@@ -344,21 +334,19 @@ class Candidates:
         similarity = self._similarity if self.switches.ask is AskScore.SIMILARITY else None
         return self.lister.states(past, self.offsets, self.items, self.values, self._linear, similarity)
 
-    def _welcome(self, volunteered: NDArray[np.int64]) -> None:
-        """UNICORN's scores count the volunteered attribute as an accepted one."""
-        asked = volunteered[:, None]
+    def _take_up(self, attributes: NDArray[np.int64], answers: NDArray[np.int64]) -> None:
         table = self.catalogue.item_attributes
         kernels.apply_answers(
             self.offsets,
             self.items,
             self.values,
-            asked,
-            np.full_like(asked, kernels.YES),
+            attributes,
+            answers,
             table.indptr,
             table.indices,
-            kernels.NONE,
+            _CODES[self.switches.reject],
             self._linear,
-            0.0,
+            self.switches.noise,
             self._item_vectors,
             self._attribute_vectors,
         )

@@ -266,8 +266,6 @@ def look(
     promise: Floats,
     masses: Floats,
     entropies: Floats,
-    left: Ints,
-    totals: Floats,
     concentration: Floats,
 ) -> None:
     """What each row's candidates suggest: the heaviest items and the most informative questions.
@@ -279,7 +277,7 @@ def look(
         mass, count, touched: working memory of length ``attributes``, zero at first and again at last.
         best_items, best_weights: ``[rows, k]``, filled; weights are shares of the row's total.
         questions, promise, masses, entropies: ``[rows, k]``, filled; the chance of a yes, in bits.
-        left, totals, concentration: ``[rows]``, filled: candidates, total weight, sum of squared shares.
+        concentration: ``[rows]``, filled: sum of squared shares.
     """
     k = best_items.shape[1]
     for row in range(len(offsets) - 1):
@@ -325,8 +323,6 @@ def look(
             best_weights[row, place] = weight / total if total > 0.0 else 0.0
         for place in range(listed, k):
             best_weights[row, place] = 0.0
-        left[row] = n
-        totals[row] = total
         concentration[row] = squares / (total * total) if total > 0.0 else 0.0
 
 

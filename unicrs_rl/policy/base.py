@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from unicrs_rl.dialogue import Decisions, Dialogue, Plan
@@ -98,9 +100,10 @@ class Learner(Policy):
     def prepare(self) -> None:
         """What has to be done before the first training conversation; nothing by default."""
 
-    @abstractmethod
     def act(self, states: States) -> list[Plan]:
         """Plans while learning: explores."""
+        chosen = self.explore(states)
+        return [chosen.plan(row) for row in range(len(states))]
 
     def explore(self, states: States) -> Decisions:  # noqa: ARG002  whoever can, overrides it
         """The same as arrays, of a learner that decides every column.
@@ -130,6 +133,32 @@ class Learner(Policy):
     @abstractmethod
     def load(self, tensors: Tensors, header: Mapping[str, Any]) -> None:
         """Take up a :meth:`state`."""
+
+
+def check_same(acted: NDArray[np.uint64], rewarded: Sequence[int]) -> None:
+    """Rewards belong to the conversations that acted last.
+
+    Raises:
+        ValueError: if they are for others.
+    """
+    if not np.array_equal(acted, np.asarray(rewarded, dtype=np.uint64)):
+        raise ValueError("rewards are for other conversations than the last turn's")
+
+
+def by_conversation(keys: NDArray[np.uint64], over: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The order that puts a conversation's turns side by side, in their order: ``[n]``.
+
+    Args:
+        keys, over: of turns in the order they were played, ``[n]``.
+
+    Raises:
+        ValueError: if a conversation has not ended.
+    """
+    order = np.argsort(keys, kind="stable")
+    sorted_keys = keys[order]
+    if not over[order][np.append(sorted_keys[1:] != sorted_keys[:-1], True)].all():
+        raise ValueError("a conversation has not ended; learn between batches of conversations")
+    return order
 
 
 def under(prefix: str, tensors: Tensors) -> Tensors:

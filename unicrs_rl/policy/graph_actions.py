@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Act, Decisions, Strategy
-from unicrs_rl.graphs.states import PADDING, States
+from unicrs_rl.graphs.states import States
 from unicrs_rl.policy.base import ArmContext
 from unicrs_rl.policy.graph_state import GraphBatch, Layout, build
+from unicrs_rl.policy.rules import ask_then_recommend, decisions
 
 Integers = TypeVar("Integers", NDArray[np.int64], torch.Tensor)
 
@@ -110,10 +111,8 @@ class ActionSpace:
         chance = draws.uniform(states.past.keys, purpose="guide")
         span = config.guide_to / config.guide_from
         threshold = self.context.recommend_above * config.guide_from * span**chance
-        lists, asks = states.items[:, 0] >= 0, states.attributes[:, 0] >= 0
-        last = states.past.turn + 1 >= states.past.limit
-        recommends = lists & (~asks | last | (states.confidence > np.minimum(threshold, _SURE)))
-        return np.where(recommends, 0, np.where(asks, k, 2 * k))
+        act = ask_then_recommend(states, states.confidence > np.minimum(threshold, _SURE))
+        return np.select([act == Act.RECOMMEND, act == Act.ASK], [0, k], 2 * k)
 
     def decisions(self, states: States, actions: NDArray[np.int64]) -> Decisions:
         """Actions ``[b]`` as decisions: a recommendation shows the best items, the chosen one first."""
@@ -123,12 +122,6 @@ class ActionSpace:
         head = np.where(lists, candidate, 0)
         order = np.argsort(np.arange(states.items.shape[1]) != head[:, None], axis=1, kind="stable")
         items = np.take_along_axis(states.items, order, axis=1)[:, :slate]
-        place = np.where(asks, candidate - k, 0)
-        questions = np.take_along_axis(states.named, place[:, None, None], axis=1)[:, 0]
+        act = np.select([lists, asks], [int(Act.RECOMMEND), int(Act.ASK)], int(Act.CHAT))
         positions = np.array([strategy.position for strategy in self.strategies])
-        return Decisions(
-            act=np.select([lists, asks], [int(Act.RECOMMEND), int(Act.ASK)], int(Act.CHAT)),
-            strategy=positions[manner],
-            attributes=np.where(asks[:, None], questions, PADDING),
-            items=np.where(lists[:, None], items, PADDING),
-        )
+        return decisions(states, act, positions[manner], np.where(asks, candidate - k, 0), items)

@@ -78,7 +78,7 @@ class Random(Rule):
             shuffled = draws.uniform(candidates, int(turn[row]), f"list {self.context.seed} {key}").argsort()
             some = candidates[shuffled[: self.context.slate]]
             listed[row, : len(some)] = some
-        return _decisions(states, act, pick("strategy", len(STRATEGIES)), place, listed)
+        return decisions(states, act, pick("strategy", len(STRATEGIES)), place, listed)
 
 
 class Greedy(Rule):
@@ -88,7 +88,7 @@ class Greedy(Rule):
     def choose(self, states: States) -> Decisions:
         act = np.where(states.items[:, 0] >= 0, Act.RECOMMEND, Act.CHAT)
         nothing = np.zeros(len(states), dtype=np.int64)
-        return _decisions(states, act, polite(states), nothing, states.items[:, : self.context.slate])
+        return decisions(states, act, polite(states), nothing, states.items[:, : self.context.slate])
 
 
 class AskThenRecommend(Rule, ABC):
@@ -96,12 +96,9 @@ class AskThenRecommend(Rule, ABC):
 
     @override
     def choose(self, states: States) -> Decisions:
-        lists, asks = states.items[:, 0] >= 0, states.attributes[:, 0] >= 0
-        last = states.past.turn + 1 >= states.past.limit
-        recommends = lists & (~asks | last | self.sure(states))
-        act = np.select([recommends, asks], [Act.RECOMMEND, Act.ASK], Act.CHAT)
+        act = ask_then_recommend(states, self.sure(states))
         place = self.question(states)
-        return _decisions(states, act, polite(states), place, states.items[:, : self.context.slate])
+        return decisions(states, act, polite(states), place, states.items[:, : self.context.slate])
 
     def sure(self, states: States) -> NDArray[np.bool_]:
         """Whether it is time to recommend: ``[b]``. By default above a fitted posterior mass of the list."""
@@ -156,13 +153,21 @@ class Minicorn(AskThenRecommend):
         return best
 
 
+def ask_then_recommend(states: States, sure: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Acts of who asks until ``sure`` (``[b]``), out of questions or in the last turn: ``[b]``."""
+    lists, asks = states.items[:, 0] >= 0, states.attributes[:, 0] >= 0
+    last = states.past.turn + 1 >= states.past.limit
+    recommends = lists & (~asks | last | sure)
+    return np.select([recommends, asks], [int(Act.RECOMMEND), int(Act.ASK)], int(Act.CHAT))
+
+
 def polite(states: States) -> NDArray[np.int64]:
     """The best simple rule known for the strategy: the warmest ones in turn, ``[b]``."""
     strategy: NDArray[np.int64] = _WARMEST[states.past.turn % len(WARMEST)]
     return strategy
 
 
-def _decisions(
+def decisions(
     states: States,
     act: NDArray[np.int64],
     strategy: NDArray[np.int64],

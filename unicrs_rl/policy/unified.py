@@ -37,6 +37,8 @@ from unicrs_rl.policy.base import (
     ArmContext,
     Learner,
     Tensors,
+    by_conversation,
+    check_same,
     load_optimizer,
     named,
     optimizer_tensors,
@@ -195,11 +197,6 @@ class Unified(Learner):
         return self.space.decisions(states, self._values(states)[1])
 
     @override
-    def act(self, states: States) -> list[Plan]:
-        chosen = self.explore(states)
-        return [chosen.plan(row) for row in range(len(states))]
-
-    @override
     def explore(self, states: States) -> Decisions:
         graphs = self.space.graphs(states)
         with torch.inference_mode():
@@ -215,8 +212,7 @@ class Unified(Learner):
     @override
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
         turn = self._turns[-1]
-        if not np.array_equal(turn.keys, np.asarray(keys, dtype=np.uint64)):
-            raise ValueError("rewards are for other conversations than the last turn's")
+        check_same(turn.keys, keys)
         turn.rewards, turn.over = np.asarray(rewards, dtype=np.float64), np.asarray(over, dtype=bool)
         self.played += int(turn.over.sum())
 
@@ -323,16 +319,14 @@ class Unified(Learner):
     def _store(self, turns: list[_Turn]) -> None:
         """Turn finished conversations into n-step transitions."""
         n, gamma = self.config.n_step, self.config.discount
-        keys = np.concatenate([turn.keys for turn in turns])
-        order = np.argsort(keys, kind="stable")  # a conversation's turns side by side, in their order
+        keys, over = (np.concatenate([getattr(turn, name) for turn in turns]) for name in ("keys", "over"))
+        order = by_conversation(keys, over)
+        over = over[order]
         graphs = join([turn.graphs for turn in turns]).rows(order)
-        rewards, over, actions, guided = (
+        rewards, actions, guided = (
             np.concatenate([getattr(turn, name) for turn in turns])[order]
-            for name in ("rewards", "over", "actions", "guided")
+            for name in ("rewards", "actions", "guided")
         )
-        keys = keys[order]
-        if not over[np.append(keys[1:] != keys[:-1], True)].all():
-            raise ValueError("a conversation has not ended; learn between batches of conversations")
         place = np.arange(len(keys))
         returns, alive = np.zeros(len(keys)), np.ones(len(keys), dtype=bool)
         for ahead in range(n):

@@ -40,6 +40,8 @@ from unicrs_rl.policy.base import (
     ArmContext,
     Learner,
     Tensors,
+    by_conversation,
+    check_same,
     load_optimizer,
     named,
     optimizer_tensors,
@@ -209,11 +211,6 @@ class UnifiedPpo(Learner):
         return self.space.decisions(states, self._greedy(states)[1])
 
     @override
-    def act(self, states: States) -> list[Plan]:
-        chosen = self.explore(states)
-        return [chosen.plan(row) for row in range(len(states))]
-
-    @override
     def explore(self, states: States) -> Decisions:
         graphs, b = self.space.graphs(states), len(states)
         with torch.inference_mode():
@@ -239,8 +236,7 @@ class UnifiedPpo(Learner):
     @override
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
         acted, turn = self._turns[-1]
-        if not np.array_equal(acted, np.asarray(keys, dtype=np.uint64)):
-            raise ValueError("rewards are for other conversations than the last turn's")
+        check_same(acted, keys)
         earned = torch.from_numpy(np.array(rewards, dtype=np.float64))
         ended = torch.from_numpy(np.array(over, dtype=bool))
         self._turns[-1] = acted, turn._replace(rewards=earned, over=ended)
@@ -445,12 +441,8 @@ def _calm(layer: nn.Linear) -> nn.Linear:
 
 def _by_conversation(turns: Sequence[tuple[NDArray[np.uint64], Rollout]]) -> Rollout:
     """The turns of a batch of conversations, given turn by turn, conversation after conversation."""
-    keys = np.concatenate([acted for acted, _ in turns])
-    order = np.argsort(keys, kind="stable")
-    rollout, keys = _one_after_another([turn for _, turn in turns]).rows(order), keys[order]
-    if not rollout.over.numpy()[np.append(keys[1:] != keys[:-1], True)].all():
-        raise ValueError("a conversation has not ended; learn between batches of conversations")
-    return rollout
+    rollout = _one_after_another([turn for _, turn in turns])
+    return rollout.rows(by_conversation(np.concatenate([acted for acted, _ in turns]), rollout.over.numpy()))
 
 
 def _one_after_another(rollouts: Sequence[Rollout]) -> Rollout:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unicrs_rl.dialogue import Act, Decisions
-from unicrs_rl.graphs.candidates import Candidates, Question, Switches
+from unicrs_rl.graphs.candidates import AskScore, Candidates, Switches
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.states import OPENING, PADDING, Past, States
 from unicrs_rl.graphs.world import Session, World
@@ -91,11 +91,13 @@ class Engine:
         """Start a batch of conversations; what a policy sees of them."""
         volunteered = self.seekers.reset(sessions)
         vectors = None
-        if self.candidates.lister.switches.ask == "similarity":
+        if self.switches.ask is AskScore.SIMILARITY:
             vectors = self._seeker_vectors(sessions)
         self.candidates.begin(volunteered, self.prior(sessions), vectors)
         self.rows = np.arange(len(sessions))
-        self._log = _Log(volunteered, self.seekers.keys, self.limit, self._width, *self._sizes)
+        self._log = _Log(
+            volunteered, self.seekers.keys, self.limit, self.candidates.lister.width, *self._sizes
+        )
         return self._states()
 
     def step(self, decisions: Decisions) -> tuple[Turnout, States]:
@@ -119,8 +121,8 @@ class Engine:
             rank=np.where(success, replies.place + 1, 0),
             yes=yes,
         )
-        self._drop(~over)
         kept = ~over
+        self._drop(kept)
         if kept.any():
             asking, shown = (decisions.act == Act.ASK)[kept], listing[kept]
             if asking.any():
@@ -131,13 +133,6 @@ class Engine:
                 declined = np.where(shown[:, None], decisions.items[kept], PADDING)
                 self.candidates.strike(np.ascontiguousarray(declined), at_least)
         return turnout, self._states()
-
-    @property
-    def _width(self) -> int:
-        """How many attributes a question may name."""
-        if self.switches.question is Question.ENUMERATED:
-            return max(map(len, self.world.catalogue.members))
-        return self.switches.choices if self.switches.question is Question.MULTI_CHOICE else 1
 
     def _drop(self, kept: NDArray[np.bool_]) -> None:
         if not kept.all():
