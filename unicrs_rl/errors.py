@@ -10,6 +10,10 @@ class InputError(Exception):
     """Wrong use or wrong input. The command line prints it as one line and exits with 2."""
 
 
+class Unjudged(Exception):
+    """A run that ended and kept everything, but whose judge never scored. One line; exit code 3."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An :class:`InputError` for a name that is not registered, with the nearest known names."""
     options = sorted(known)

@@ -21,10 +21,10 @@ from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.config import RunConfig, Selection, Surface
 from unicrs_rl.experiments.curves import SMOOTHED, Curves, Points, over_seeds, read_curves, smoothed
-from unicrs_rl.experiments.results import schema
+from unicrs_rl.experiments.results import missing_scores, schema
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.verdict import detected, p_text
-from unicrs_rl.judging.metrics import METRICS, Metric
+from unicrs_rl.judging.metrics import JUDGED, METRICS, Metric
 
 FOREST_METRICS = ("sr@5", "sr@10", "sr@15", "hdcg", "recall@1", "recall@5", "rec_sr", "conv_sr", "dist2")
 """Metrics on the scale of [0, 1] that the forest plot shows."""
@@ -44,7 +44,7 @@ _SELECTED = {
 _SPLITS = {"valid": "validation", "test": "test"}
 _COLOURS = ("#4269d0", "#d9730d", "#3ca951", "#a463f2", "#9c6b4e", "#97bbf5", "#ff8ab7")
 
-_ENVIRONMENT = jinja2.Environment(
+ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("unicrs_rl.experiments", "."),
     undefined=jinja2.StrictUndefined,
     autoescape=True,
@@ -83,6 +83,8 @@ def _comparison(folder: RunFolder) -> str:
         figures,
         _Learned.read(folder, list(found["arms"])),
         found=found,
+        missing=missing_scores(found["arms"]),
+        judged=JUDGED,
         metrics=METRICS,
         detected=detected,
         timings=folder.read_json(folder.timings),
@@ -141,7 +143,7 @@ def _page(
 ) -> str:
     """A page with what all have: figures, learning curves, settings and provenance."""
     learning = learned.figures()
-    return _ENVIRONMENT.get_template(template).render(
+    return ENVIRONMENT.get_template(template).render(
         figures={name: figure.to_json() for name, figure in {**figures, **learning}.items()},
         learning=list(learning),
         unreadable=learned.unreadable,

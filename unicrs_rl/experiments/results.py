@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from itertools import combinations
 from typing import Any
@@ -17,10 +17,12 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
+from unicrs_rl.errors import Unjudged
 from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.experiments.statistics import interval_of_mean, paired
 from unicrs_rl.experiments.verdict import rests_on, verdict
 from unicrs_rl.judging.metrics import METRICS, Persuasion, distinct, persuasion_case
+from unicrs_rl.judging.prompted import PromptedJudge, prompt_version
 
 SCHEMA_VERSION = 1
 _DECIMALS = 6
@@ -68,8 +70,9 @@ def results(
             "dialogues": config.dialogues,
             "train_dialogues": config.train_dialogues,
             "seeds": list(config.seeds),
-            "language_model": config.llm,
+            "language_model": config.model_name,
             "judge": config.judge,
+            **_prompted(config),
             "reward": config.reward.signal.value,
         },
         "arms": {arm: _arm(by_arm[arm], values[arm], parameters[arm]) for arm in config.arms},
@@ -81,18 +84,39 @@ def results(
     return found
 
 
+def _prompted(config: RunConfig) -> dict[str, Any]:
+    """What else a prompted judge's scores hold under."""
+    if config.judge != PromptedJudge.name:
+        return {}
+    return {"judge_version": prompt_version(), "judge_samples": config.judge_samples}
+
+
 def _gist(line: Mapping[str, Any]) -> dict[str, Any]:
     """What the results need of a trace; whole traces of a long run would not fit into memory."""
     calls = [call for turn in line["turns"] for call in turn["calls"]]
+    judge_calls = [call for turn in line["turns"] for call in turn.get("judge_calls", ())]
     return {
         "metrics": line["metrics"],
         "outcome": line["outcome"],
         "intentions": line["intentions"],
         "said": [turn["utterance"] for turn in line["turns"]],
         "calls": len(calls),
-        "tokens": sum(call["tokens_in"] + call["tokens_out"] for call in calls),
+        "tokens": _tokens(calls),
         "failed_calls": sum(bool(call["failure"]) for call in calls),
+        "judge_calls": len(judge_calls),
+        "judge_tokens": _tokens(judge_calls),
+        "judge_failures": failures_of_judge(line),
     }
+
+
+def _tokens(calls: Iterable[Mapping[str, Any]]) -> int:
+    return sum(call["tokens_in"] + call["tokens_out"] for call in calls)
+
+
+def failures_of_judge(line: Mapping[str, Any]) -> list[str]:
+    """Why the judge's calls in a trace failed, one entry for each that did."""
+    calls = (call for turn in line["turns"] for call in turn.get("judge_calls", ()))
+    return [call["failure"] for call in calls if call["failure"]]
 
 
 def _values(
@@ -127,6 +151,11 @@ def intervals(values: Mapping[str, NDArray[np.float64]]) -> dict[str, list[float
     return {name: None if ends is None else [_round(end) for end in ends] for name, ends in found.items()}
 
 
+def counts(values: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
+    """How many conversations each metric's mean rests on."""
+    return {name: int((~np.isnan(column)).sum()) for name, column in values.items()}
+
+
 def _arm(
     by_seed: Mapping[int, Mapping[int, Mapping[str, Any]]],
     values: Mapping[str, NDArray[np.float64]],
@@ -138,7 +167,7 @@ def _arm(
     return {
         "metrics": means(values) | {"dist2_corpus": _round(float(np.mean(known))) if known else None},
         "ci95": intervals(values),
-        "counts": {name: int((~np.isnan(column)).sum()) for name, column in values.items()},
+        "counts": counts(values),
         "persuasion": {
             case.value: sum(persuasion_case(line["intentions"]) is case for line in lines)
             for case in Persuasion
@@ -151,10 +180,61 @@ def _arm(
             "lm_calls_per_dialogue": _round(sum(line["calls"] for line in lines) / len(lines)),
             "tokens_per_dialogue": _round(sum(line["tokens"] for line in lines) / len(lines)),
             "failed_calls": sum(line["failed_calls"] for line in lines),
+            "judge_calls_per_dialogue": _round(sum(line["judge_calls"] for line in lines) / len(lines)),
+            "judge_tokens_per_dialogue": _round(sum(line["judge_tokens"] for line in lines) / len(lines)),
+            "failed_judge_calls": sum(len(line["judge_failures"]) for line in lines),
             "parameters": parameters,
             "train_seconds": None,
         },
+        "unscored": unscored(
+            [line["metrics"]["judge"] for line in lines],
+            (failure for line in lines for failure in line["judge_failures"]),
+        ),
     }
+
+
+def unscored(scores: Sequence[float | None], failures: Iterable[str]) -> dict[str, Any]:
+    """How many dialogues have no final score, of how many, and the commonest reason of a failed answer."""
+    common = Counter(failures).most_common(1)
+    return {
+        "dialogues": sum(score is None for score in scores),
+        "of": len(scores),
+        "commonest": common[0][0] if common else "",
+    }
+
+
+def missing_scores(arms: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """In one line, which arms lack how many final scores and why; ``None`` where none is missing.
+
+    Args:
+        arms: what was found of each; those with ``unscored`` were judged.
+    """
+    unscored_by_arm = {arm: entry["unscored"] for arm, entry in arms.items() if "unscored" in entry}
+    missing = {arm: entry for arm, entry in unscored_by_arm.items() if entry["dialogues"]}
+    if not missing:
+        return None
+    shares = ", ".join(f"{arm} {entry['dialogues']} of {entry['of']}" for arm, entry in missing.items())
+    reason = next((entry["commonest"] for entry in missing.values() if entry["commonest"]), "")
+    why = f"; the commonest reason: {reason}" if reason else ""
+    return f"Dialogues whose final judge score is missing: {shares}{why}"
+
+
+def check_judged(arms: Mapping[str, Mapping[str, Any]]) -> None:
+    """Complain of arms whose conversations were judged but have not one score among them.
+
+    Raises:
+        Unjudged: saying which, and why.
+    """
+    silent = {
+        arm: entry
+        for arm, entry in arms.items()
+        if "unscored" in entry and entry["unscored"]["dialogues"] == entry["unscored"]["of"]
+    }
+    if silent:
+        raise Unjudged(
+            f"the judge scored no dialogue of {', '.join(silent)}: Judge and Conv-SR are missing there, "
+            f"everything else holds. {missing_scores(silent)}"
+        )
 
 
 def _success_by_turn(lines: list[Mapping[str, Any]]) -> list[float]:

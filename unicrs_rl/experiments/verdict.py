@@ -62,7 +62,11 @@ def p_text(p: float) -> str:
 
 def rests_on(config: RunConfig, world: str) -> str:
     """What the verdict rests on, so that nobody reads more into it."""
-    model = "the embedded templates as language model" if config.llm == "embedded" else f"{config.llm}"
+    model = (
+        "the embedded templates as language model"
+        if config.llm == "embedded"
+        else f"the language model {config.model_name}"
+    )
     seeds = f"{len(config.seeds)} training seed{'s' if len(config.seeds) > 1 else ''}"
     return (
         f"Rests on simulated {config.user} seekers of the world {world}, {config.dialogues} held-out "

@@ -1,146 +1,37 @@
-"""Judges (RSO's Rewarder): a dialogue in, a score from 1 to 5 with its parts out.
+"""What a judge is (RSO's Rewarder): a dialogue in, a score from 1 to 5 out.
 
 A judge sees the words, the recommender's own decisions and the knowledge graph, and never a
-seeker's hidden state. ``rubric`` is made of rules and needs no weights.
+seeker's hidden state nor which arm it is judging.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from importlib import resources
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from unicrs_rl.dialogue import Dialogue, Score, Strategy
-from unicrs_rl.graphs.catalogue import Catalogue
-from unicrs_rl.judging.claims import ClaimChecker
-from unicrs_rl.language.lexicon import Lexicon
-from unicrs_rl.language.reading import Reading, read_reply
-from unicrs_rl.registry import Registry
+from unicrs_rl.dialogue import Call, Dialogue, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A score, or ``None`` where none could be had (never a number instead), and the calls it took."""
+
+    score: Score | None
+    calls: tuple[Call, ...] = ()
 
 
 class Judge(ABC):
     """Scores dialogues, finished or not."""
 
     name: str
+    version: str | None = None
+    """Of the prompt, where it judges by one."""
 
     @abstractmethod
-    def score(self, dialogues: Sequence[Dialogue]) -> list[Score | None]:
-        """Scores in order; ``None`` where no score could be had (never a number instead)."""
-
-
-PART_WEIGHTS = {"task": 0.30, "fit": 0.20, "facts": 0.10, "variety": 0.10, "strategy": 0.10, "reaction": 0.20}
-"""Weight of each part of the rubric; they sum to one."""
-UNFINISHED = 0.3
-"""The most the task part can reach while no item was taken."""
-ANSWERS_NEEDED = 5
-"""Wishes and refusals that count as full progress."""
-_MOODS = {"positive": 1.0, "neutral": 0.6, "impatient": 0.0}
-
-
-class Rubric(Judge):
-    """The default judge: six parts in [0, 1], ``score = 1 + 4 * weighted sum``.
-
-    - task: 1 once an item was taken; before that up to 0.3 for wishes and refusals learned;
-    - fit: share of stated wishes that the last list's first item meets, times share of refusals it
-      respects; 0.5 while nothing was recommended;
-    - facts: share of factual claims that the knowledge graph confirms; 1 without claims;
-    - variety: share of questions, list items and sentences that were not repeats;
-    - strategy: share of turns whose words show the strategy decided on;
-    - reaction: mean of the moods that the seeker's replies show.
-
-    Args:
-        catalogue: the knowledge graph.
-        lexicon: the names it knows.
-    """
-
-    name = "rubric"
-
-    def __init__(self, catalogue: Catalogue, lexicon: Lexicon) -> None:
-        self.catalogue = catalogue
-        self.claims = ClaimChecker(catalogue, lexicon)
-        self._lexicon = lexicon
+    def judge(self, dialogues: Sequence[Dialogue]) -> list[Judgement]:
+        """Judgements in order."""
 
     def score(self, dialogues: Sequence[Dialogue]) -> list[Score | None]:
-        """Scores by rule; every dialogue gets one."""
-        return [self._score(dialogue) for dialogue in dialogues]
-
-    def _score(self, dialogue: Dialogue) -> Score:
-        readings = [read_reply(self._lexicon, dialogue.opening.text)]
-        for turn in dialogue.turns:
-            decision = turn.decision
-            readings.append(read_reply(self._lexicon, turn.reply.text, decision.attributes, decision.items))
-        parts = {
-            "task": _task(readings),
-            "fit": self._fit(dialogue, readings),
-            "facts": self._facts(dialogue),
-            "variety": _variety(dialogue),
-            "strategy": _strategy(dialogue),
-            "reaction": _mean([_MOODS[reading.mood] for reading in readings[1:]], default=_MOODS["neutral"]),
-        }
-        total = sum(PART_WEIGHTS[name] * value for name, value in parts.items())
-        return Score(round(1 + 4 * total, 6), {name: round(value, 6) for name, value in parts.items()})
-
-    def _fit(self, dialogue: Dialogue, readings: Sequence[Reading]) -> float:
-        lists = [turn.decision.items for turn in dialogue.turns if turn.decision.items]
-        if not lists:
-            return 0.5
-        owned = set(self.catalogue.attributes_of(lists[-1][0]).tolist())
-        wanted = {attribute for reading in readings for attribute in reading.liked}
-        unwanted = {attribute for reading in readings for attribute in reading.disliked} - wanted
-        met = _mean([attribute in owned for attribute in wanted], default=1.0)
-        respected = _mean([attribute not in owned for attribute in unwanted], default=1.0)
-        return met * respected
-
-    def _facts(self, dialogue: Dialogue) -> float:
-        claims = [claim for turn in dialogue.turns for claim in self.claims.claims(turn.utterance)]
-        return _mean([claim.right for claim in claims], default=1.0)
-
-
-def _task(readings: Sequence[Reading]) -> float:
-    if any(reading.accepted is not None for reading in readings):
-        return 1.0
-    learned = len({a for reading in readings for a in (*reading.liked, *reading.disliked)})
-    return UNFINISHED * min(1.0, learned / ANSWERS_NEEDED)
-
-
-def _variety(dialogue: Dialogue) -> float:
-    """Share of what was asked, listed and said that had not been before."""
-    pieces: list[object] = []
-    for turn in dialogue.turns:
-        pieces.extend(("asked", attribute) for attribute in turn.decision.attributes)
-        pieces.extend(("listed", item) for item in turn.decision.items)
-        pieces.append(("said", turn.utterance))
-    return len(set(pieces)) / len(pieces) if pieces else 1.0
-
-
-def _strategy(dialogue: Dialogue) -> float:
-    shown = [shows(turn.decision.strategy, turn.utterance) for turn in dialogue.turns]
-    return _mean(shown, default=1.0)
-
-
-@lru_cache(maxsize=65_536)
-def shows(strategy: Strategy, utterance: str) -> bool:
-    """Whether an utterance shows a strategy; to be plain ("No Strategy") always succeeds."""
-    patterns = _cues()[strategy]
-    return strategy is Strategy.NO_STRATEGY or any(pattern.search(utterance) for pattern in patterns)
-
-
-@lru_cache(maxsize=1)
-def _cues() -> dict[Strategy, list[re.Pattern[str]]]:
-    text = resources.files(__package__).joinpath("strategy_cues.toml").read_text("utf-8")
-    return {
-        Strategy(name): [re.compile(pattern, re.I) for pattern in patterns]
-        for name, patterns in tomllib.loads(text).items()
-    }
-
-
-def _mean(values: Sequence[float | bool], default: float) -> float:
-    return sum(values) / len(values) if values else default
-
-
-judges: Registry[Callable[[Catalogue, Lexicon], Judge]] = Registry("judge")
-"""Judges by name; a maker takes the catalogue and the lexicon."""
-judges.register("rubric")(Rubric)
+        """The scores alone."""
+        return [judgement.score for judgement in self.judge(dialogues)]

@@ -41,10 +41,15 @@ METRICS: tuple[Metric, ...] = (
     Metric("conv_sr", "Conv-SR", True, "the final judge score exceeds tau"),
     Metric("wi", "WI", True, "watching intention for the recommended item after the dialogue, 1 to 5"),
     Metric("prs", "PRS", True, "persuasion: how much of the justified rise of the intention was reached"),
-    Metric("cred", "Cred", True, "agreement of factual claims with the knowledge graph, 1 to 5"),
+    Metric("cred", "Cred", True, "agreement of factual utterances with the knowledge graph, 1 to 5"),
     Metric("dist2", "Dist-2", True, "distinct word pairs / all, per dialogue"),
     Metric("judge", "Judge", True, "final judge score, 1 to 5"),
+    Metric(
+        "judge_turn", "Judge/turn", True, "mean of the judge's scores after each turn (RSO's reward), 1 to 5"
+    ),
 )
+JUDGED = frozenset({"judge", "judge_turn", "conv_sr"})
+"""Metrics that rest on the judge, and are missing where it gives no score."""
 METRIC_BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
 
 
@@ -110,12 +115,18 @@ def distinct(texts: Iterable[str], n: int = 2) -> float | None:
     return len(set(grams)) / len(grams) if grams else None
 
 
+def credibility(claims_right: Sequence[Sequence[bool]]) -> float | None:
+    """Cred: mean over the factual utterances of ``1 + 4 * share of right claims``; ``None`` without any."""
+    shares = [sum(claims) / len(claims) for claims in claims_right if claims]
+    return 1 + 4 * sum(shares) / len(shares) if shares else None
+
+
 def measure(
     dialogue: Dialogue,
     target: int,
     limit: int,
     score: float | None,
-    claims_right: Sequence[bool],
+    claims_right: Sequence[Sequence[bool]],
     intentions: tuple[float, float, float] | None,
     satisfied_above: float = SATISFIED_ABOVE,
 ) -> dict[str, float | None]:
@@ -125,13 +136,14 @@ def measure(
         target: the item the seeker came for.
         limit: T, turns allowed.
         score: final judge score.
-        claims_right: for each factual claim made, whether the knowledge graph agrees.
+        claims_right: of each utterance, for each claim in it, whether the knowledge graph agrees.
         intentions: watching intention (before, after, informed) for the last recommended item.
         satisfied_above: tau of Conv-SR.
     """
     outcome = dialogue.outcome or outcome_of(dialogue)
     lists = [turn.decision.items for turn in dialogue.turns if turn.decision.items]
     last = lists[-1] if lists else ()
+    scores = [turn.score.value for turn in dialogue.turns if turn.score is not None]
     values: dict[str, float | None] = {
         f"sr@{t}": float(outcome.success and outcome.turn <= t) for t in (5, 10, 15)
     }
@@ -144,8 +156,9 @@ def measure(
         "conv_sr": None if score is None else float(score > satisfied_above),
         "wi": None if intentions is None else intentions[1],
         "prs": None if intentions is None else persuasion(*intentions),
-        "cred": 1 + 4 * sum(claims_right) / len(claims_right) if claims_right else None,
+        "cred": credibility(claims_right),
         "dist2": distinct(turn.utterance for turn in dialogue.turns),
         "judge": score,
+        "judge_turn": sum(scores) / len(scores) if scores else None,
     }
     return values
