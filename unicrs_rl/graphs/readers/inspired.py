@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from unicrs_rl.dialogue import ELICITATION, Act, Decision, Dialogue, Outcome, Reply, Strategy, Turn
-from unicrs_rl.errors import InputError
+from unicrs_rl.errors import InputError, unknown
 from unicrs_rl.graphs.readers.files import first_problem, folder, read_json_lines, read_text
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.language.lexicon import Entity, Lexicon
@@ -43,11 +45,23 @@ _RATINGS = {
     "agree": 4.0,
     "strongly agree": 5.0,
 }
+_NO_LABEL = {"", "nan", "none"}
+"""How tables and JSON write that there is no label, case aside."""
 _NO_RATINGS = {"seeker_survey_id", "role", "seeker_id", "case", "recommender_id"}
 _PLACES = (".", "dialog_data", "survey_data", "data/dialog_data", "data/survey_data", "../survey_data")
 """Where files are looked for, seen from the folder given; the first place that has a file counts."""
 ACCEPTED = "accept_rating_good"
 """The outcome that counts as success: the seeker took the movie and rated it well."""
+
+
+class Turns(StrEnum):
+    """What a recommender turn is, where a speaker sends several utterances in a row."""
+
+    UTTERANCE = "utterance"
+    """Each utterance (default): every label is kept."""
+    MERGED = "merged"
+    """All of them in one: the label is that of the last utterance that has a strategy, which is what
+    the seeker then answers; No Strategy only if none has one."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class Corpus:
         linked_dialogues: dialogues with at least one item of the catalogue in the recommender's words.
         with_outcome: dialogues whose outcome is known.
         with_survey: dialogues whose seeker's ratings are known.
+        without_turns: dialogues left out because the recommender says nothing in them.
         notes: what was not there or could not be linked, for people.
     """
 
@@ -70,6 +85,7 @@ class Corpus:
     linked_dialogues: int = 0
     with_outcome: int = 0
     with_survey: int = 0
+    without_turns: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -104,7 +120,9 @@ def splits(data: Path) -> list[Split]:
     return [split for split, names in _FILES.items() if _find(data, *names) is not None]
 
 
-def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Corpus:
+def read(
+    data: Path | None, split: Split, lexicon: Lexicon | None = None, turns: Turns = Turns.UTTERANCE
+) -> Corpus:
     """Read a split of the corpus.
 
     Args:
@@ -112,6 +130,7 @@ def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Cor
             that holds the files.
         split: which part.
         lexicon: names of a world; links the titles that are mentioned to its items.
+        turns: whether consecutive utterances of the recommender are turns of their own.
 
     Raises:
         InputError: naming the file, the line and the field at fault.
@@ -128,8 +147,13 @@ def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Cor
         by_dialogue.setdefault(line.dialogue, []).append(line)
     if not by_dialogue:
         raise InputError(f"{path}: no dialogues")
+    _check_labels(path, lines)
     outcomes, surveys = _read_outcomes(root), _read_surveys(root)
-    dialogues = tuple(_dialogue(name, rows, lexicon, outcomes, surveys) for name, rows in by_dialogue.items())
+    spoken = {name: rows for name, rows in by_dialogue.items() if not all(line.seeker for line in rows)}
+    dialogues = tuple(
+        _dialogue(name, rows if turns is Turns.UTTERANCE else _merged(rows), lexicon, outcomes, surveys)
+        for name, rows in spoken.items()
+    )
     titles = [title for line in lines for title in line.titles]
     linked = sum(lexicon is not None and lexicon.item_id(title) is not None for title in titles)
     corpus = Corpus(
@@ -139,6 +163,7 @@ def read(data: Path | None, split: Split, lexicon: Lexicon | None = None) -> Cor
         linked_dialogues=sum(any(turn.decision.items for turn in d.turns) for d in dialogues),
         with_outcome=sum(d.outcome is not None for d in dialogues),
         with_survey=sum(bool(d.survey) for d in dialogues),
+        without_turns=len(by_dialogue) - len(spoken),
     )
     return replace(corpus, notes=_notes(root, corpus))
 
@@ -152,6 +177,8 @@ def _notes(root: Path, corpus: Corpus) -> tuple[str, ...]:
     """What the corpus lacks: a table that is missing, or dialogues that it does not know."""
     notes = []
     count = len(corpus.dialogues)
+    if corpus.without_turns:
+        notes.append(f"{corpus.without_turns} dialogues without recommender turns left out")
     if _find(root, _OUTCOMES) is None:
         notes.append(f"no outcomes and no ratings: {_OUTCOMES} is not there")
     elif corpus.with_outcome < count:
@@ -185,9 +212,9 @@ def _read_json(path: Path) -> list[_Line]:
             dialogue = _Record.model_validate(record)
         except ValidationError as error:
             raise InputError(f"{place}: {first_problem(error)}") from None
-        for said in dialogue.dialog:
-            seeker = said.speaker == "SEEKER"
-            lines.append(_Line(dialogue.dialog_id, seeker, said.text, said.strategy or "", (), place))
+        for count, said in enumerate(dialogue.dialog, start=1):
+            seeker, here = said.speaker == "SEEKER", f"{place}, utterance {count}"
+            lines.append(_Line(dialogue.dialog_id, seeker, said.text, said.strategy or "", (), here))
     return lines
 
 
@@ -218,9 +245,44 @@ def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
         raise InputError(f"{path}, line {table.line_num + 1}: not a table ({error})") from None
 
 
+def _check_labels(path: Path, lines: Sequence[_Line]) -> None:
+    """Every recommender utterance has a label.
+
+    Raises:
+        InputError: if one has not; if none has, if nobody but seekers speaks.
+    """
+    ours = [line for line in lines if not line.seeker]
+    if not ours:
+        raise InputError(f"{path}: in none of its dialogues does the recommender speak")
+    bare = [line for line in ours if line.label.strip().casefold() in _NO_LABEL]
+    if len(bare) == len(ours):
+        raise InputError(f"{path}: no recommender utterance has a strategy label; INSPIRED's own files do")
+    if bare:
+        raise InputError(f"{bare[0].place}: the recommender's utterance has no strategy label")
+
+
+def _merged(lines: Sequence[_Line]) -> list[_Line]:
+    """Each run of recommender utterances as one; see :class:`Turns`."""
+    found: list[_Line] = []
+    for seeker, run in groupby(lines, key=lambda line: line.seeker):
+        said = list(run)
+        if seeker:
+            found += said
+            continue
+        named = [line for line in said if _strategy(line) is not Strategy.NO_STRATEGY]
+        found.append(
+            replace(
+                (named or said)[-1],
+                text=" ".join(line.text for line in said),
+                titles=tuple(title for line in said for title in line.titles),
+            )
+        )
+    return found
+
+
 def _dialogue(
     name: str,
-    lines: list[_Line],
+    lines: Sequence[_Line],
     lexicon: Lexicon | None,
     outcomes: Mapping[str, tuple[str, str]],
     surveys: Mapping[str, Mapping[str, float]],
@@ -257,14 +319,19 @@ def _close(dialogue: Dialogue, said: tuple[Decision, str] | None, heard: list[st
 
 
 def _decision(line: _Line, text: str, lexicon: Lexicon | None) -> Decision:
-    try:
-        strategy = Strategy.parse(line.label)
-    except ValueError as error:
-        raise InputError(f"{line.place}: {error}") from None
+    strategy = _strategy(line)
     mentions = lexicon.mentions(text) if lexicon is not None else ()
     items = tuple(dict.fromkeys(mention.id for mention in mentions if mention.entity is Entity.ITEM))
     act = Act.RECOMMEND if items else Act.ASK if strategy in ELICITATION else Act.CHAT
     return Decision(act, strategy, items=items)
+
+
+def _strategy(line: _Line) -> Strategy:
+    try:
+        return Strategy.parse(line.label)
+    except ValueError:
+        known = [spelling for each in Strategy for spelling in (each.value, each.spelling)]
+        raise InputError(f"{line.place}: {unknown('strategy label', line.label, known)}") from None
 
 
 def _read_outcomes(root: Path) -> dict[str, tuple[str, str]]:
