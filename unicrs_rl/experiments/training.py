@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,14 @@ def train(
     """
     config = components.config
     path = folder.checkpoint(arm, seed)
-    sessions = components.world.sessions(Split.TRAIN, max(1, config.train_dialogues), seed)[
-        : config.train_dialogues
-    ]
+    sessions = _sessions(components, learner.rollouts, seed)
     done, earlier, finished, tried = _resume(learner, path, components)
     if finished:
         return earlier
     started = time.perf_counter()
     learner.prepare()
     semantic = config.surface is Surface.SEMANTIC
-    lead = _Batched(learner, components) if semantic else _Talking(learner, components)
+    lead = _Batched(learner, components) if semantic else _Talking(learner, components.of(arm))
     every = max(config.train_batch, len(sessions) // CHECKPOINTS)
     saved = done
     with _writer(folder.tensorboard(arm, seed), done) as writer:
@@ -67,7 +66,7 @@ def train(
                 _write(writer, lead(batch), done + len(batch))
             done += len(batch)
             progress(f"train {arm} seed {seed}", done, len(sessions))
-            finished = done >= len(sessions)
+            finished = done >= len(sessions) or learner.settled
             if done - saved >= every or finished:
                 if semantic:
                     tried.add(learner, components, done, writer, earlier + time.perf_counter() - started)
@@ -79,6 +78,13 @@ def train(
                 _save(learner, path, components, done, seconds, finished, tried)
                 saved = done
     return earlier + time.perf_counter() - started
+
+
+def _sessions(components: Components, rollouts: int, seed: int) -> list[Session]:
+    """The training conversations, each as often as the learner wants; copies count for the budget."""
+    count = components.config.train_dialogues
+    drawn = components.world.sessions(Split.TRAIN, max(1, -(-count // rollouts)), seed)
+    return [replace(session, copy=copy) for session in drawn for copy in range(rollouts)][:count]
 
 
 def restore(learner: Learner, path: Path, components: Components) -> None:

@@ -50,6 +50,8 @@ class Session:
     history: tuple[int, ...]
     key: int
     split: Split = Split.TEST
+    copy: int = 0
+    """Tells conversations apart that are held more than once with the same random numbers."""
 
 
 @dataclass(frozen=True)

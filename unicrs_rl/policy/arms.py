@@ -1,11 +1,16 @@
 """Arms by name.
 
-Learners: ``unified``, ``unified-ppo``, ``rso``. Rules: ``random``, ``greedy``, ``max-entropy`` (also known
-as ``weighted-entropy``), ``few-left``, ``halving``, ``minicorn``.
+Learners: ``unified``, ``unified-ppo``, ``rso``, ``rso-ppo``. Rules: ``random``, ``greedy``,
+``max-entropy`` (also known as ``weighted-entropy``), ``few-left``, ``halving``, ``minicorn``.
+Prompted: ``llm``, ``intercrs``, ``pccrs``.
+
+``NAME@VARIANT`` is the arm ``NAME`` once more, with settings of its own over those of ``NAME``: so one
+run compares an arm with itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +18,7 @@ from pydantic import ValidationError
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.policy.base import Learner, Policy
+from unicrs_rl.policy.prompted import Intercrs, Llm, Pccrs
 from unicrs_rl.policy.rules import FewLeft, Greedy, Halving, MaxEntropy, Minicorn, Random
 from unicrs_rl.registry import Registry
 
@@ -26,6 +32,9 @@ arms.register("weighted-entropy")(lambda: MaxEntropy)  # the same by the name th
 arms.register("few-left")(lambda: FewLeft)
 arms.register("halving")(lambda: Halving)
 arms.register("minicorn")(lambda: Minicorn)
+arms.register("llm")(lambda: Llm)
+arms.register("intercrs")(lambda: Intercrs)
+arms.register("pccrs")(lambda: Pccrs)
 
 
 @arms.register("unified")
@@ -49,13 +58,40 @@ def _rso() -> type[Policy]:
     return Rso
 
 
+@arms.register("rso-ppo")
+def _rso_ppo() -> type[Policy]:
+    from unicrs_rl.policy.rso_ppo import RsoPpo
+
+    return RsoPpo
+
+
+_VARIANT = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+def kind(arm: str) -> str:
+    """The registered name of an arm: that of ``rso@no-planner`` is ``rso``."""
+    return arm.partition("@")[0]
+
+
+def policy_class(arm: str) -> type[Policy]:
+    """What decides for an arm, or for a variant of it.
+
+    Raises:
+        InputError: if there is no such arm, or the variant's name cannot be part of a file's.
+    """
+    name, at, variant = arm.partition("@")
+    if at and not _VARIANT.fullmatch(variant):
+        raise InputError(f"arm {arm!r}: a variant is named in small letters, digits, '.' and '-'")
+    return arms[name]()
+
+
 def learns(arm: str) -> bool:
     """Whether an arm has to be trained.
 
     Raises:
         InputError: if there is no such arm.
     """
-    return issubclass(arms[arm](), Learner)
+    return issubclass(policy_class(arm), Learner)
 
 
 def check_settings(arm: str, settings: Mapping[str, Any]) -> None:
@@ -65,7 +101,7 @@ def check_settings(arm: str, settings: Mapping[str, Any]) -> None:
         InputError: naming the arm and the setting at fault.
     """
     try:
-        arms[arm]().Config.model_validate(settings)
+        policy_class(arm).Config.model_validate(settings)
     except ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(("arm", arm, *map(str, problem["loc"])))

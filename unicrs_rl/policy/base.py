@@ -69,6 +69,8 @@ class Policy(ABC):
 
     complete: ClassVar[bool] = True
     """Whether it decides every column, and so needs no words: :meth:`choose` then works."""
+    experts: ClassVar[Mapping[str, str]] = {}
+    """Experts it needs other than the default (fields of :class:`~unicrs_rl.language.experts.Experts`)."""
     reads_corpus: ClassVar[bool] = False
     """Whether it warms up on human dialogues."""
     rewarded_by_judge: ClassVar[bool] = False
@@ -96,6 +98,16 @@ class Learner(Policy):
     A training loop calls :meth:`act` at every turn, :meth:`observe` after the replies and
     :meth:`learn` after each batch of conversations; conversations are told apart by their keys.
     """
+
+    @property
+    def rollouts(self) -> int:
+        """How often each training conversation is to be held, with the same random numbers."""
+        return 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has learned all it is going to learn, so that training may end early."""
+        return False
 
     def prepare(self) -> None:
         """What has to be done before the first training conversation; nothing by default."""

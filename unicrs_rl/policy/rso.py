@@ -4,12 +4,20 @@ After RSO ("Reinforced Strategy Optimization for Conversational Recommender Syst
 Network-of-Experts", arXiv 2509.26093). Two stages: supervised warm-up of the Planner on human
 strategies (cross-entropy), then REINFORCE with an entropy bonus,
 
-``loss = - sum_t log pi(h_t | s_t) (R_t - b) - beta * (1/T) sum_t H(pi(. | s_t))``,
+``loss = - sum_t log pi(h_t | s_t) (R_t - b_t)
+        - beta * (1/T) sum_t H(pi(. | s_t)) + kappa * (1/T) sum_t KL(pi(. | s_t) || pi_0(. | s_t))``,
 ``R_t = sum_i gamma^i r_(t+i)``,
 
-averaged over the conversations of a batch. The paper has no baseline ``b``; that is
-``baseline = "none"``. Where no labelled corpus is given, the warm-up imitates a documented prior
-(``strategy_prior.toml``) in the first share of the training conversations.
+averaged over the conversations of a step (Eq. 7-8). The paper has neither a baseline ``b``
+(``baseline = "none"``) nor the divergence from the warmed-up planner ``pi_0`` (``kl = 0``).
+
+Strategies move a conversation little, and chance much. So each training conversation is held
+``rollouts`` times with the same random numbers, and ``b`` is what the others of its group returned:
+what differs between them is due to the strategies alone. For the same reason ``R_t`` is the mean reward
+of the conversation by default; :class:`Returns` has the paper's sum, :class:`Tuned` its whole planner.
+
+Where no labelled corpus is given, the warm-up imitates a documented prior (``strategy_prior.toml``)
+in the first share of the training conversations.
 """
 
 from __future__ import annotations
@@ -18,22 +26,23 @@ import copy
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from tokenizers import Tokenizer
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from scipy.special import entr
 from torch import nn
 from typing_extensions import override
 
 from unicrs_rl import draws
-from unicrs_rl.dialogue import STRATEGIES, Plan
+from unicrs_rl.dialogue import STRATEGIES, LabelMap, Plan
 from unicrs_rl.graphs.states import States
 from unicrs_rl.policy.base import (
     ArmContext,
@@ -47,23 +56,62 @@ from unicrs_rl.policy.base import (
 from unicrs_rl.policy.planner import (
     SMALL,
     Planner,
+    PlannerInput,
+    Sample,
     check_encoder,
     corpus_samples,
+    input_of,
+    load_planner,
+    planner_state,
     pretrained_planner,
+    restored_planner,
     small_planner,
-    small_planner_with,
-    text_of,
-    wrap_tokenizer,
 )
+from unicrs_rl.policy.warm_up import WarmUp, WarmUpConfig
 
 
 class Baseline(StrEnum):
     """What is subtracted from the return."""
 
+    GROUP = "group"
+    """The mean return at the same turn of the other conversations with the same seeker, target and
+    random numbers (default); the batch's mean where no other got so far."""
     BATCH = "batch"
-    """The mean return of the batch's conversations at the same turn (default; less noise)."""
+    """The mean return of the batch's conversations at the same turn."""
+    VALUE = "value"
+    """A learned estimate of the return, linear in the planner's features of the state."""
     NONE = "none"
     """Nothing (the paper)."""
+
+
+class Deciding(StrEnum):
+    """How a strategy is taken outside training."""
+
+    GREEDY = "greedy"
+    """The likeliest one (default)."""
+    SAMPLED = "sampled"
+    """One drawn with its probability (RSO's released code); the same in every run."""
+
+
+class Returns(StrEnum):
+    """What a strategy is credited with."""
+
+    SUM = "sum"
+    """The discounted sum of the rewards from its turn on (the paper). Where every turn is rewarded with
+    the judge's score, that pays for long conversations."""
+    MEAN = "mean"
+    """The mean reward of the conversation's turns (default): a long conversation is worth no more than a
+    short one. It varies far less with chance than whether the conversation succeeds in the end."""
+
+
+class Tuned(StrEnum):
+    """What of the planner stage 2 trains."""
+
+    CLASSIFIER = "classifier"
+    """The classifier on top; the encoder keeps what it learned from people (default). The features of a
+    state are computed once, when it is acted on, so learning costs next to nothing."""
+    ALL = "all"
+    """Everything (the paper)."""
 
 
 class RsoConfig(BaseModel):
@@ -71,7 +119,12 @@ class RsoConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    encoder: str = Field(SMALL, description="'small' (from config) or a Hugging Face encoder, folder or name")
+    encoder: str = Field(
+        SMALL, description="'small' (from config), 'minilm', or a Hugging Face encoder, folder or name"
+    )
+    labels: LabelMap = Field(
+        LabelMap.NONE, description="which strategies are told apart: none, rso, inspired"
+    )
     width: int = Field(64, ge=32, multiple_of=32, description="of the small encoder")
     layers: int = Field(2, ge=1, description="of the small encoder")
     vocabulary: int = Field(1500, ge=300, description="of the small encoder's tokenizer")
@@ -83,13 +136,25 @@ class RsoConfig(BaseModel):
         description="share of the training conversations spent on the prior, without a corpus",
     )
     warm_up_epochs: int = Field(2, ge=1, description="passes over the supervised samples")
-    warm_up_learning_rate: float = Field(1e-3, gt=0, description="of AdamW, supervised")
-    learning_rate: float = Field(1e-3, gt=0, description="of AdamW, reinforcement")
-    update_every: int = Field(4, ge=1, description="conversations per policy-gradient step")
+    warm_up_learning_rate: float = Field(2e-3, gt=0, description="of AdamW, supervised, at its highest")
+    learning_rate: float = Field(3e-3, gt=0, description="of AdamW, reinforcement")
+    start: Path | None = Field(
+        None,
+        description="a warmed-up planner to go on from: a run of train --stage sft, or its "
+        "planner.safetensors; its encoder and labels are then its own",
+    )
+    deciding: Deciding = Field(Deciding.GREEDY, description="how a strategy is taken outside training")
+    reinforce: bool = Field(True, description="stage 2; off, the warmed-up planner stays as it is")
+    tuned: Tuned = Field(Tuned.CLASSIFIER, description="what of the planner stage 2 trains")
+    update_every: int = Field(32, ge=1, description="conversations per policy-gradient step; 1: after each")
+    rollouts: int = Field(4, ge=1, description="times each training conversation is held")
     batch_size: int = Field(32, ge=1, description="supervised samples per step")
+    returns: Returns = Field(Returns.MEAN, description="what a strategy is credited with")
     discount: float = Field(0.99, ge=0, le=1, description="gamma, per turn")
-    entropy: float = Field(0.02, ge=0, description="beta, weight of the entropy bonus")
-    baseline: Baseline = Field(Baseline.BATCH, description="what is subtracted from the return")
+    entropy: float = Field(0.005, ge=0, description="beta, weight of the entropy bonus")
+    kl: float = Field(0.0, ge=0, description="kappa, weight of the divergence from the warmed-up planner")
+    baseline: Baseline = Field(Baseline.GROUP, description="what is subtracted from the return")
+    value_learning_rate: float = Field(1e-2, gt=0, description="of the learned baseline")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
 
     @field_validator("encoder")
@@ -99,12 +164,30 @@ class RsoConfig(BaseModel):
             check_encoder(name)
         return name
 
+    @field_validator("start")
+    @classmethod
+    def _a_planner(cls, start: Path | None) -> Path | None:
+        if start is None:
+            return None
+        path = start / "checkpoints" / "planner.safetensors" if start.is_dir() else start
+        if not path.is_file():
+            raise ValueError(f"{path}: no such planner; train --stage sft makes one")
+        return path
+
+    @model_validator(mode="after")
+    def _grouped(self) -> RsoConfig:
+        if self.baseline is Baseline.GROUP and self.rollouts < 2:
+            raise ValueError("baseline 'group' needs rollouts of at least 2")
+        return self
+
 
 @dataclass(slots=True)
-class _Episode:
-    """One conversation as the learner remembers it."""
+class Episode:
+    """One conversation as the learner remembers it; ``key`` is that of its random numbers."""
 
-    texts: list[str] = field(default_factory=list)
+    key: int = 0
+    inputs: list[PlannerInput] = field(default_factory=list)
+    features: list[torch.Tensor] = field(default_factory=list)
     strategies: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
 
@@ -116,63 +199,93 @@ class Rso(Learner):
         context: of the arm; ``options`` are fields of :class:`RsoConfig`.
     """
 
-    Config = RsoConfig
+    Config: ClassVar[type[RsoConfig]] = RsoConfig
     complete = False
     reads_corpus = True
     rewarded_by_judge = True
 
     def __init__(self, context: ArmContext) -> None:
         super().__init__(context)
-        self.config = RsoConfig.model_validate(context.options or {})
+        self.config = self.Config.model_validate(context.options or {})
         self.rng = np.random.default_rng(draws.key("rso exploration", context.seed))
-        self.warm_up_dialogues = 0 if context.corpus else round(self.config.warm_up_share * context.dialogues)
+        known = context.corpus or self.config.start is not None
+        self.warm_up_dialogues = 0 if known else round(self.config.warm_up_share * context.dialogues)
         self.planner: Planner | None = None
         self.optimizer: torch.optim.Optimizer | None = None
+        self.critic: nn.Linear | None = None
+        self.critic_optimizer: torch.optim.Optimizer | None = None
         self.played = 0
-        self.samples: list[tuple[str, int]] = []
-        self._episodes: dict[int, _Episode] = {}
-        self._finished: list[_Episode] = []
+        self.samples: list[Sample] = []
+        self._episodes: dict[tuple[int, int], Episode] = {}
+        self._acting: list[tuple[int, int]] = []
+        self._finished: list[Episode] = []
         self._exact: Planner | None = None
+        self._warmed_up: Planner | None = None
+
+    @property
+    @override
+    def rollouts(self) -> int:
+        return self.config.rollouts
+
+    @property
+    @override
+    def settled(self) -> bool:
+        return not self.config.reinforce and self.planner is not None
 
     def decide(self, states: States) -> list[Plan]:
-        """The likeliest strategy; dropout off, in double precision."""
+        """The likeliest strategy, unless they are to be sampled; dropout off, in double precision."""
         self.prepare()
+        chances = self._exact_chances(states)
+        if self.config.deciding is Deciding.GREEDY:
+            return [self._plan(row) for row in chances]
+        rows = states.rows
+        keys = np.array([state.key for state in rows], dtype=np.uint64)
+        drawn = draws.uniform(keys, np.array([state.turn for state in rows]), "strategy")
+        return [self._plan(row, _drawn(row, at)) for row, at in zip(chances, drawn.tolist(), strict=True)]
+
+    def _exact_chances(self, states: States) -> NDArray[np.float64]:
+        """Probabilities that do not depend on the batch: ``[b, strategies]``."""
         if self.planner is None:
-            return [self._plan(_prior(state.turn, state.limit)) for state in states.rows]
+            labels = self.config.labels
+            return np.stack([_prior(state.turn, state.limit, labels) for state in states.rows])
         if self._exact is None:
             self._exact = copy.deepcopy(self.planner).double().eval()
         with torch.inference_mode():
-            logits = self._exact([text_of(state) for state in states.rows])
-            chances = torch.round(logits.softmax(1), decimals=9).numpy()
-        return [self._plan(row) for row in chances]
+            logits = self._exact([input_of(state) for state in states.rows])
+            chances: NDArray[np.float64] = torch.round(logits.softmax(1), decimals=9).numpy()
+        return chances
 
     @override
     def act(self, states: States) -> list[Plan]:
         self.prepare()
-        texts = [text_of(state) for state in states.rows]
-        chances = self._chances(states, texts)
+        inputs = [input_of(state) for state in states.rows]
+        features, chances = self._chances(states, inputs)
         plans = []
-        for state, text, row in zip(states.rows, texts, chances, strict=True):
-            strategy = int(np.searchsorted(np.cumsum(row) / row.sum(), self.rng.random(), side="right"))
-            episode = self._episodes.setdefault(state.key, _Episode())
-            episode.texts.append(text)
-            episode.strategies.append(min(strategy, len(STRATEGIES) - 1))
+        self._acting = [(state.key, state.copy) for state in states.rows]
+        for state, seen, known, row in zip(states.rows, inputs, features, chances, strict=True):
+            strategy = _drawn(row, self.rng.random())
+            episode = self._episodes.setdefault((state.key, state.copy), Episode(state.key))
+            episode.inputs.append(seen)
+            episode.features.append(known)
+            episode.strategies.append(strategy)
             plans.append(self._plan(row, episode.strategies[-1]))
         return plans
 
     @override
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
-        for key, reward, ended in zip(keys, rewards, over, strict=True):
-            self._episodes[key].rewards.append(reward)
+        if [key for key, _ in self._acting] != list(keys):
+            raise ValueError("rewards are for other conversations than the last turn's")
+        for which, reward, ended in zip(self._acting, rewards, over, strict=True):
+            self._episodes[which].rewards.append(reward)
             if ended:
-                self._finished.append(self._episodes.pop(key))
+                self._finished.append(self._episodes.pop(which))
                 self.played += 1
 
     @override
     def learn(self) -> dict[str, float]:
         episodes, self._finished = self._finished, []
         if self.planner is None:
-            self.samples += [pair for e in episodes for pair in zip(e.texts, e.strategies, strict=True)]
+            self.samples += [pair for e in episodes for pair in zip(e.inputs, e.strategies, strict=True)]
             if self.played < self.warm_up_dialogues:
                 return {}
             samples, self.samples = self.samples, []
@@ -186,47 +299,69 @@ class Rso(Learner):
             "resumable": resumable,
             "rng": self.rng.bit_generator.state,
             "config": self.config.model_dump(mode="json"),
-            "tokenizer": None,
+            "planner": None,
         }
         tensors: Tensors = {}
         if resumable and self.samples:  # as a tensor: a header has its limits
-            text = json.dumps(self.samples).encode()
+            text = json.dumps([(astuple(seen), strategy) for seen, strategy in self.samples]).encode()
             tensors["samples"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         if self.planner is not None and self.optimizer is not None:
-            tensors |= named("planner.", self.planner.state_dict())
+            weights, header["planner"] = planner_state(self.planner)
+            tensors |= named("planner.", weights)
             if resumable:
-                tensors |= named("optimizer.", optimizer_tensors(self.optimizer))
-            header["tokenizer"] = self.planner.tokenizer.backend_tokenizer.to_str()
+                tensors |= self._learning()
         return tensors, header
 
     @override
     def load(self, tensors: Tensors, header: Mapping[str, Any]) -> None:
         self.played = header["played"]
         kept = json.loads(tensors["samples"].numpy().tobytes()) if "samples" in tensors else []
-        self.samples = [(text, strategy) for text, strategy in kept]
+        self.samples = [
+            (PlannerInput(text, tuple(used), *rest), strategy) for (text, used, *rest), strategy in kept
+        ]
         self.rng.bit_generator.state = header["rng"]
         self._exact = None
-        if header["tokenizer"] is None:
+        if header["planner"] is None:
             return
-        if self.config.encoder == SMALL:
-            tokenizer = wrap_tokenizer(Tokenizer.from_str(header["tokenizer"]))
-            width, layers = self.config.width, self.config.layers
-            self._take(small_planner_with(tokenizer, width, layers, self.config.max_tokens))
-        else:
-            self._take(pretrained_planner(self.config.encoder, self.config.max_tokens))
+        self._take(restored_planner(under("planner.", tensors), header["planner"]))
+        if header["resumable"]:
+            self._take_up_learning(tensors)
+
+    def _learning(self) -> Tensors:
+        """What learning needs beside the planner."""
+        assert self.optimizer is not None
+        assert self.critic is not None
+        assert self.critic_optimizer is not None
+        tensors = named("optimizer.", optimizer_tensors(self.optimizer))
+        tensors |= named("critic.", self.critic.state_dict())
+        tensors |= named("critic_optimizer.", optimizer_tensors(self.critic_optimizer))
+        if self._warmed_up is not None:
+            tensors |= named("warmed_up.", self._warmed_up.state_dict())
+        return tensors
+
+    def _take_up_learning(self, tensors: Tensors) -> None:
+        """Take up :meth:`_learning`."""
         assert self.planner is not None
         assert self.optimizer is not None
-        self.planner.load_state_dict(under("planner.", tensors))
-        if header["resumable"]:
-            load_optimizer(self.optimizer, under("optimizer.", tensors))
+        assert self.critic is not None
+        assert self.critic_optimizer is not None
+        load_optimizer(self.optimizer, under("optimizer.", tensors))
+        self.critic.load_state_dict(under("critic.", tensors))
+        load_optimizer(self.critic_optimizer, under("critic_optimizer.", tensors))
+        before = under("warmed_up.", tensors)
+        if before:
+            self._warmed_up = copy.deepcopy(self.planner)
+            self._warmed_up.load_state_dict(before)
 
     @override
     def prepare(self) -> None:
-        """Make the planner, unless it is to imitate the prior first; a corpus warms it up."""
+        """Make the planner, unless it is to imitate the prior first; a corpus warms up a new one."""
         if self.planner is not None or self.warm_up_dialogues:
             return
-        if self.context.corpus:
-            self._warm_up(corpus_samples(self.context.corpus))
+        if self.config.start is not None:
+            self._take(load_planner(self.config.start))
+        elif self.context.corpus:
+            self._warm_up(corpus_samples(self.context.corpus, self.config.labels))
         else:
             self._new_planner(["recommender seeker turn used none", *(s.value for s in STRATEGIES)])
 
@@ -235,95 +370,190 @@ class Rso(Learner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(draws.key("rso", self.context.seed) % 2**31)
             if config.encoder == SMALL:
-                made = small_planner(texts, config.vocabulary, config.width, config.layers, config.max_tokens)
+                made = small_planner(
+                    texts, config.vocabulary, config.width, config.layers, config.max_tokens, config.labels
+                )
             else:
-                made = pretrained_planner(config.encoder, config.max_tokens)
+                made = pretrained_planner(config.encoder, config.max_tokens, config.labels)
         self._take(made)
 
     def _take(self, planner: Planner) -> None:
         self.planner = planner
-        self.optimizer = torch.optim.AdamW(planner.parameters(), lr=self.config.learning_rate)
-        self._exact = None
+        tuned = planner.classifier if self.config.tuned is Tuned.CLASSIFIER else planner
+        self.optimizer = torch.optim.AdamW(tuned.parameters(), lr=self.config.learning_rate)
+        self.critic = nn.utils.skip_init(nn.Linear, planner.classifier.in_features, 1)
+        nn.init.zeros_(self.critic.weight)
+        nn.init.zeros_(self.critic.bias)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=self.config.value_learning_rate)
+        self._exact = self._warmed_up = None
 
-    def _warm_up(self, samples: Sequence[tuple[str, int]]) -> float:
-        """Stage 1: cross-entropy on (text, strategy) samples; the last epoch's mean loss."""
+    def _warm_up(self, samples: Sequence[Sample]) -> float:
+        """Stage 1: cross-entropy on (state, strategy) samples; the last epoch's mean loss."""
         config = self.config
-        self._new_planner([text for text, _ in samples])
+        self._new_planner([seen.text for seen, _ in samples])
         assert self.planner is not None
-        optimizer = torch.optim.AdamW(self.planner.parameters(), lr=config.warm_up_learning_rate)
-        loss_of_epoch, done = 0.0, 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draws.key("rso warm-up", self.context.seed) % 2**31)
-            self.planner.train()
-            for _ in range(config.warm_up_epochs):
-                losses = []
-                for batch in torch.randperm(len(samples)).split(config.batch_size):
-                    done += len(batch)
-                    self.context.progress(
-                        f"warm up rso seed {self.context.seed}", done, len(samples) * config.warm_up_epochs
-                    )
-                    chosen = [samples[i] for i in batch.tolist()]
-                    loss = nn.functional.cross_entropy(
-                        self.planner([text for text, _ in chosen]), torch.tensor([s for _, s in chosen])
-                    )
-                    _descend(optimizer, self.planner, loss, config.clip)
-                    losses.append(float(loss.detach()))
-                loss_of_epoch = float(np.mean(losses))
-            self.planner.eval()
+        course = WarmUp(
+            self.planner,
+            samples,
+            held_out=(),
+            config=WarmUpConfig(
+                epochs=config.warm_up_epochs,
+                batch_size=config.batch_size,
+                learning_rate=config.warm_up_learning_rate,
+                classifier_learning_rate=config.warm_up_learning_rate,
+                clip=config.clip,
+                adjustment=0.0,
+                frozen_layers=0,
+            ),
+            seed=self.context.seed,
+            progress=lambda done, total: self.context.progress(
+                f"warm up rso seed {self.context.seed}", done, total
+            ),
+        )
+        history = course.fit()
         self._exact = None
-        return loss_of_epoch
+        return history[-1]["loss"]
 
-    def _reinforce(self, episodes: Sequence[_Episode]) -> dict[str, float]:
+    def _reinforce(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """Stage 2: policy-gradient steps on a batch of conversations, a few conversations at a time."""
-        returns = [discounted(episode.rewards, self.config.discount) for episode in episodes]
-        gains = returns
-        if self.config.baseline is Baseline.BATCH:
-            baselines = _baselines(returns)
-            gains = [r - baselines[: len(r)] for r in returns]
+        if not self.config.reinforce:
+            return {}
+        episodes = sorted(episodes, key=lambda episode: episode.key)  # groups together
+        returns = [self._returns(episode.rewards) for episode in episodes]
+        baselines = self._baselines(episodes, returns)
         size = self.config.update_every
-        starts = range(0, len(episodes), size)
-        steps = [self._step(episodes[i : i + size], gains[i : i + size]) for i in starts]
-        loss, entropy = np.mean(steps, axis=0)
+        steps = []
+        for start in range(0, len(episodes), size):
+            part = slice(start, start + size)
+            steps.append(self._step(episodes[part], returns[part], baselines[part]))
         self._exact = None
-        return {
-            "loss": float(loss),
-            "entropy": float(entropy),
-            "return": float(np.mean([r[0] for r in returns])),
-        }
+        means = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+        return means | {"return": float(np.mean([r[0] for r in returns]))}
+
+    def _returns(self, rewards: Sequence[float]) -> NDArray[np.float64]:
+        """What the strategy of each turn is credited with: ``[T]``."""
+        if self.config.returns is Returns.MEAN:
+            return np.full(len(rewards), np.mean(rewards))
+        return discounted(rewards, self.config.discount)
+
+    def _baselines(
+        self, episodes: Sequence[Episode], returns: Sequence[NDArray[np.float64]]
+    ) -> list[NDArray[np.float64]]:
+        """What is subtracted from the returns, but for the learned estimate: ``[T]`` each."""
+        kind = self.config.baseline
+        if kind in (Baseline.NONE, Baseline.VALUE):
+            return [np.zeros(len(r)) for r in returns]
+        if kind is Baseline.BATCH:
+            means = mean_by_turn(returns)
+            return [means[: len(r)] for r in returns]
+        return group_baselines([episode.key for episode in episodes], returns)
 
     def _step(
-        self, episodes: Sequence[_Episode], gains: Sequence[NDArray[np.float64]]
-    ) -> tuple[float, float]:
-        """One gradient step on conversations and their returns less the baseline; loss and entropy."""
+        self,
+        episodes: Sequence[Episode],
+        returns: Sequence[NDArray[np.float64]],
+        baselines: Sequence[NDArray[np.float64]],
+    ) -> dict[str, float]:
+        """One gradient step on conversations; what it was made of."""
+        config = self.config
+        features, log_p = self.look(episodes)
+        taken = log_p.gather(1, chosen_in(episodes)).squeeze(1)
+        reached = torch.from_numpy(np.concatenate(returns)).float()
+        gain = reached - torch.from_numpy(np.concatenate(baselines)).float()
+        if config.baseline is Baseline.VALUE:
+            gain = gain - self.values(features).detach()
+            self.fit_values(features.detach(), reached)
+        share = torch.cat([torch.full((len(e.inputs),), 1 / len(e.inputs)) for e in episodes])
+        entropy = -(log_p.exp() * log_p).sum(1)
+        loss = -(taken * gain).sum() - config.entropy * (entropy * share).sum()
+        drift = self.divergence(episodes, log_p)
+        loss = loss + config.kl * (drift * share).sum()
+        self.descend(loss / len(episodes))
+        return {
+            "loss": float(loss.detach()) / len(episodes),
+            "entropy": float(entropy.detach().mean()),
+            "gain": float(gain.square().mean().sqrt()),
+            "kl": float(drift.detach().mean()),
+        }
+
+    def values(self, features: torch.Tensor) -> torch.Tensor:
+        """The learned estimate of the return at each state: ``[states]``."""
+        assert self.critic is not None
+        values: torch.Tensor = self.critic(features).squeeze(1)
+        return values
+
+    def fit_values(self, features: torch.Tensor, returns: torch.Tensor) -> float:
+        """One step of the learned estimate towards returns; its mean squared error before."""
+        assert self.critic_optimizer is not None
+        loss = nn.functional.mse_loss(self.values(features), returns)
+        self.critic_optimizer.zero_grad()
+        loss.backward()
+        self.critic_optimizer.step()
+        return float(loss.detach())
+
+    def look(self, episodes: Sequence[Episode]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features ``[states, width]`` and log-probabilities ``[states, strategies]`` of all their states.
+
+        Without dropout: the update follows the policy that acted.
+        """
+        assert self.planner is not None
+        self.planner.eval()
+        if self.config.tuned is Tuned.ALL:
+            features = self.planner.features([seen for e in episodes for seen in e.inputs])
+        else:
+            features = torch.stack([row for e in episodes for row in e.features])
+        return features, self.planner.logits(features).log_softmax(1)
+
+    def divergence(self, episodes: Sequence[Episode], log_p: torch.Tensor) -> torch.Tensor:
+        """KL(pi || pi_0) at each state, 0 where it has no weight: ``[states]``."""
+        if not self.config.kl:
+            return torch.zeros(len(log_p))
+        if self._warmed_up is None:
+            self._warmed_up = copy.deepcopy(self.planner)
+        assert self._warmed_up is not None
+        with torch.no_grad():
+            before = self._warmed_up.eval()([seen for e in episodes for seen in e.inputs]).log_softmax(1)
+        drift: torch.Tensor = (log_p.exp() * (log_p - before)).sum(1)
+        return drift
+
+    def descend(self, loss: torch.Tensor) -> None:
+        """One step of the planner's optimizer."""
         assert self.planner is not None
         assert self.optimizer is not None
-        self.planner.eval()  # the update follows the policy that acted, which has no dropout
-        log_p = self.planner([text for e in episodes for text in e.texts]).log_softmax(1)
-        chosen = torch.tensor([s for e in episodes for s in e.strategies])
-        taken = log_p.gather(1, chosen[:, None]).squeeze(1)
-        entropy = -(log_p.exp() * log_p).sum(1)
-        share = torch.cat([torch.full((len(e.texts),), 1 / len(e.texts)) for e in episodes])
-        gain = torch.from_numpy(np.concatenate(gains)).float()
-        loss = -((taken * gain).sum() + self.config.entropy * (entropy * share).sum()) / len(episodes)
-        _descend(self.optimizer, self.planner, loss, self.config.clip)
-        return float(loss.detach()), float(entropy.detach().mean())
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.planner.parameters(), self.config.clip)
+        self.optimizer.step()
 
-    def _chances(self, states: States, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Strategy probabilities to sample from: ``[b, strategies]``."""
+    def _chances(
+        self, states: States, inputs: Sequence[PlannerInput]
+    ) -> tuple[torch.Tensor, NDArray[np.float64]]:
+        """The planner's features ``[b, width]``, and probabilities to sample from: ``[b, strategies]``."""
         if self.planner is None:
-            return np.stack([_prior(state.turn, state.limit) for state in states.rows])
+            prior = [_prior(state.turn, state.limit, self.config.labels) for state in states.rows]
+            return torch.zeros(len(prior), 0), np.stack(prior)
         self.planner.eval()
-        with torch.inference_mode():
-            chances: NDArray[np.float64] = self.planner(texts).softmax(1).double().numpy()
-        return chances
+        with torch.no_grad():
+            features = self.planner.features(inputs)
+            return features, self.planner.logits(features).softmax(1).double().numpy()
 
     def _plan(self, chances: NDArray[np.float64], strategy: int | None = None) -> Plan:
-        """A strategy, and nothing else decided."""
+        """A strategy, and nothing else decided; with the likeliest three and the entropy in nats."""
         index = int(chances.argmax()) if strategy is None else strategy
         best = np.argsort(-chances, kind="stable")[:3]
-        return Plan(
-            STRATEGIES[index], scores={STRATEGIES[i].value: round(float(chances[i]), 4) for i in best}
-        )
+        scores = {STRATEGIES[i].value: round(float(chances[i]), 4) for i in best}
+        return Plan(STRATEGIES[index], scores=scores | {"entropy": round(float(entr(chances).sum()), 4)})
+
+
+def _drawn(chances: NDArray[np.float64], at: float) -> int:
+    """The strategy in whose share of [0, 1) a number lies."""
+    place = int(np.searchsorted(np.cumsum(chances) / chances.sum(), at, side="right"))
+    return min(place, len(chances) - 1)
+
+
+def chosen_in(episodes: Sequence[Episode]) -> torch.Tensor:
+    """The strategies chosen, as a column: ``[states, 1]``."""
+    return torch.tensor([[strategy] for episode in episodes for strategy in episode.strategies])
 
 
 def discounted(rewards: Sequence[float], discount: float) -> NDArray[np.float64]:
@@ -336,10 +566,28 @@ def discounted(rewards: Sequence[float], discount: float) -> NDArray[np.float64]
     return returns
 
 
-def _baselines(returns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Mean return at each turn over the conversations that reached it."""
+def mean_by_turn(returns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Mean return at each turn over the conversations that reached it: ``[longest]``."""
     longest = max(len(r) for r in returns)
     return np.array([np.mean([r[t] for r in returns if len(r) > t]) for t in range(longest)])
+
+
+def group_baselines(keys: Sequence[int], returns: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Mean return at each turn of the *other* conversations with the same key: ``[T]`` each.
+
+    Independent of the conversation's own strategies, so the gradient stays unbiased. Where no other of
+    the group reached the turn, the mean over all conversations.
+    """
+    everybody = mean_by_turn(returns)
+    groups: dict[int, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    baselines = []
+    for place, (key, own) in enumerate(zip(keys, returns, strict=True)):
+        others = [returns[other] for other in groups[key] if other != place]
+        known = mean_by_turn(others)[: len(own)] if others else np.zeros(0)
+        baselines.append(np.concatenate([known, everybody[len(known) : len(own)]]))
+    return baselines
 
 
 @cache
@@ -349,15 +597,17 @@ def _prior_table() -> NDArray[np.float64]:
     return np.array([[quarter[strategy.value] for strategy in STRATEGIES] for quarter in quarters])
 
 
-def _prior(turn: int, limit: int) -> NDArray[np.float64]:
+@cache
+def _merged_prior(labels: LabelMap) -> NDArray[np.float64]:
+    """The table under a label map: ``[quarters, strategies]``."""
+    merged = np.zeros_like(_prior_table())
+    for strategy, shares in zip(STRATEGIES, _prior_table().T, strict=True):
+        merged[:, labels.of(strategy).position] += shares
+    return merged
+
+
+def _prior(turn: int, limit: int, labels: LabelMap) -> NDArray[np.float64]:
     """Strategy shares at a turn; a dialogue is expected to last half its limit."""
-    table = _prior_table()
+    table = _merged_prior(labels)
     row: NDArray[np.float64] = table[min(len(table) - 1, len(table) * turn * 2 // limit)]
     return row
-
-
-def _descend(optimizer: torch.optim.Optimizer, model: nn.Module, loss: torch.Tensor, clip: float) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()

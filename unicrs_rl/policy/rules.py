@@ -15,17 +15,11 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from unicrs_rl import draws
-from unicrs_rl.dialogue import STRATEGIES, Act, Decisions, Plan, Strategy
+from unicrs_rl.dialogue import STRATEGIES, Act, Decisions, Plan
 from unicrs_rl.graphs.states import PADDING, States
+from unicrs_rl.language.wording import WARMEST
 from unicrs_rl.policy.base import Policy
 
-WARMEST = (
-    Strategy.PERSONAL_OPINION,
-    Strategy.ENCOURAGEMENT,
-    Strategy.PERSONAL_EXPERIENCE,
-    Strategy.SIMILARITY,
-)
-"""The strategies that human seekers found warmest (INSPIRED), in turn because one alone wears off."""
 _WARMEST = np.array([strategy.position for strategy in WARMEST])
 
 ENSEMBLE = 5
