@@ -27,6 +27,7 @@ from unicrs_rl.experiments.report import write_report
 from unicrs_rl.experiments.results import schema
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.traces import trace
+from unicrs_rl.graphs.belief import Reject
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.world import Session, Split, World
 
@@ -81,6 +82,10 @@ def test_results_follow_the_schema(finished: Path) -> None:
     assert list(found["arms"]) == SMALL["arms"].split(",")  # in the order they were asked for
 
 
+def test_the_schema_knows_every_way_to_take_a_no() -> None:
+    assert schema()["properties"]["protocol"]["properties"]["reject"]["enum"] == list(Reject)
+
+
 def test_traces_hold_every_turn_of_every_dialogue(finished: Path) -> None:
     lines = [json.loads(line) for line in (finished / "traces.jsonl").read_text().splitlines()]
     counts = {(line["arm"], line["seed"]): 0 for line in lines}
@@ -98,6 +103,7 @@ def test_traces_hold_every_turn_of_every_dialogue(finished: Path) -> None:
                 "reward",
                 "latents",
                 "calls",
+                "invented",
             } == set(turn)
             assert [call["task"] for call in turn["calls"]] == [
                 "preference_reasoner",
@@ -476,7 +482,7 @@ def test_latents_are_traced_and_never_part_of_a_state(learned: Components) -> No
     line = trace(episode, "greedy", 0, learned)
     assert {"patience", "rapport", "trust", "pressure"} <= set(line["turns"][0]["latents"])
     names = {field.name for field in dataclasses.fields(State)}
-    assert names == {"key", "history", "preferences", "utterances", "decisions", "limit"}
+    assert names == {"key", "history", "preferences", "utterances", "decisions", "limit", "copy"}
 
 
 def test_semantic_and_text_surface_agree(learned: Components) -> None:

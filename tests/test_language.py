@@ -38,7 +38,16 @@ from unicrs_rl.graphs.world import Split, World
 from unicrs_rl.graphs.worlds import make_world
 from unicrs_rl.language import phrases
 from unicrs_rl.language.actor import LOST_FOR_WORDS, Actor
-from unicrs_rl.language.boundary import RETRIES, LanguageModel, Message, Prompt, Raw, Task, language_models
+from unicrs_rl.language.backends import language_models
+from unicrs_rl.language.boundary import (
+    RETRIES,
+    LanguageModel,
+    LanguageModelConfig,
+    Message,
+    Prompt,
+    Raw,
+    Task,
+)
 from unicrs_rl.language.embedded import EmbeddedModel
 from unicrs_rl.language.lexicon import Entity, Lexicon, needs_quotes, tokenize, written
 from unicrs_rl.language.preference_reasoner import PreferenceReasoner, perceive_acts
@@ -146,6 +155,82 @@ def test_only_what_failed_is_asked_again_and_order_is_kept() -> None:
     assert [len(batch) for batch in model.batches] == [4, 2, 1]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"chosen": [1]}',
+        '  {"chosen": [1]}\n',
+        '```json\n{"chosen": [1]}\n```',
+        'Number 0 is dull, so:\n{"chosen":\n[1]}\nHope that helps!',
+    ],
+)
+def test_the_one_json_object_of_an_answer_counts(text: str) -> None:
+    (answer,) = Scripted([text]).complete(FACT_RETRIEVER, [fact_input()])
+    assert answer.output is not None
+    assert (answer.output.chosen, answer.call.retries) == ([1], 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1",
+        "[1]",
+        "Fact 1 it is.",
+        '{"chosen": [0]} or rather {"chosen": [1]}',
+        '{"thought": {"chosen": [1]}',  # cut off: what is whole in it may be a part only
+        '{"chosen": [1]',
+        "{chosen: [1]}",
+        '{"a":' * 2000,
+    ],
+)
+def test_nothing_is_read_out_of_prose_or_broken_json(text: str) -> None:
+    (answer,) = Scripted([text] * 3).complete(FACT_RETRIEVER, [fact_input()])
+    assert answer.output is None
+    assert "Invalid JSON" in answer.call.failure
+
+
+def test_each_sample_is_validated_and_asked_for_again_by_itself() -> None:
+    """Two inputs, three samples each; the second of the first input fails once, the last one always."""
+    good = '{"chosen": [0]}'
+    model = Scripted([good, "no", good, '{"chosen": [1]}'], [good, good, "no", "no", "no"])
+    first, second = model.sample(FACT_RETRIEVER, [fact_input(0), fact_input(1)], 3)
+    assert [answer.output and answer.output.chosen for answer in first] == [[0], [1], [0]]
+    assert [answer.call.retries for answer in first] == [0, 1, 0]
+    assert [answer.output is None for answer in second] == [False, False, True]
+    assert [answer.call.retries for answer in second] == [0, 0, 2]
+    assert [len(batch) for batch in model.batches] == [6, 2, 1]
+
+
+def test_a_deterministic_model_gives_one_sample() -> None:
+    model = Scripted(['{"chosen": [0]}'])
+    model.deterministic = True
+    assert [len(answers) for answers in model.sample(FACT_RETRIEVER, [fact_input()], 10)] == [1]
+
+
+def test_every_sample_and_attempt_has_random_numbers_of_its_own() -> None:
+    made = [
+        Prompt(text, None, sample, attempt).key(seed)
+        for text in ("a", "b")
+        for sample in range(3)
+        for attempt in range(3)
+        for seed in (0, 1)
+    ]
+    assert len(set(made)) == len(made)
+    assert made[0] == Prompt("a", None).key(0)
+
+
+def test_what_a_backend_could_not_answer_is_not_asked_again() -> None:
+    class Down(LanguageModel):
+        name = "down"
+
+        def generate(self, task: Task[Any, Any], prompts: Sequence[Prompt[Any]]) -> list[Raw]:
+            return [Raw("", 7, 0, "too long") for _ in prompts]
+
+    (answer,) = Down().complete(FACT_RETRIEVER, [fact_input()])
+    assert answer.output is None
+    assert (answer.call.failure, answer.call.retries, answer.call.tokens_in) == ("too long", 0, 7)
+
+
 def test_an_empty_batch_asks_nothing() -> None:
     model = Scripted()
     assert model.complete(FACT_RETRIEVER, []) == []
@@ -165,8 +250,8 @@ def test_task_inputs_are_closed() -> None:
         FactInput(noun="x", preferences="", liked=[], facts=[], limit=1, limt=2)  # type: ignore[call-arg]
 
 
-def test_a_language_model_is_found_by_name_with_did_you_mean() -> None:
-    assert language_models["embedded"] is EmbeddedModel
+def test_a_language_model_is_found_by_name_with_did_you_mean(lexicon: Lexicon) -> None:
+    assert isinstance(language_models["embedded"](LanguageModelConfig(), lexicon, None), EmbeddedModel)
     with pytest.raises(InputError, match="did you mean embedded"):
         language_models["embeded"]
 
@@ -226,8 +311,9 @@ def actor_input(**changes: Any) -> ActorInput:
         "noun": "movie",
         "dialogue": [("seeker", "Hi there")],
         "turn": 0,
+        "limit": 15,
         "strategy": "Credibility",
-        "strategy_description": "give checkable facts",
+        "strategies": {"Credibility": "give checkable facts"},
         "preferences": "The seeker wants drama.",
         "liked": ["drama"],
         "act": None,
@@ -246,7 +332,11 @@ def actor_input(**changes: Any) -> ActorInput:
 
 @pytest.mark.parametrize(
     ("task", "inputs"),
-    [(PREFERENCE_REASONER, preference_input()), (FACT_RETRIEVER, fact_input()), (ACTOR, actor_input())],
+    [
+        (PREFERENCE_REASONER, preference_input()),
+        (FACT_RETRIEVER, fact_input()),
+        (ACTOR, actor_input(strategy=None)),
+    ],
 )
 def test_prompts_name_every_field_of_the_answer(task: Task[Any, Any], inputs: Message) -> None:
     prompt = task.render(inputs)

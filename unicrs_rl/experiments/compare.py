@@ -11,7 +11,7 @@ from typing import Any
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
-from unicrs_rl.experiments.components import Components, read_corpus, read_world
+from unicrs_rl.experiments.components import Components, read_corpus, read_language_model, read_world
 from unicrs_rl.experiments.config import OnExisting, RunConfig, Surface
 from unicrs_rl.experiments.evaluation import BATCH
 from unicrs_rl.experiments.jobs import Job, plan, run_jobs, shared_components
@@ -104,6 +104,7 @@ def _open(config: RunConfig, out: Path, existing: OnExisting) -> tuple[RunFolder
     """
     world = read_world(config)
     read_corpus(config)
+    read_language_model(config, world)
     origin = provenance(config, world)
     folder = RunFolder.open(out, config, existing)
     if existing == "resume" and folder.provenance.is_file():
@@ -186,6 +187,7 @@ def with_timings(found: dict[str, Any], timings: Mapping[str, Any]) -> dict[str,
         spent = [job for name, job in timings.get("jobs", {}).items() if name.rpartition("-seed")[0] == arm]
         entry["cost"]["train_seconds"] = _mean([job.get("train_seconds", 0.0) for job in spent])
         entry["cost"]["evaluate_seconds"] = _mean([job.get("evaluate_seconds", 0.0) for job in spent])
+        entry["cost"]["judge_seconds"] = _mean([job.get("judge_seconds", 0.0) for job in spent])
     merged["total_seconds"] = timings.get("total_seconds")
     return merged
 

@@ -20,11 +20,16 @@ from unicrs_rl.graphs.readers import inspired
 from unicrs_rl.graphs.world import Session, Split, World
 from unicrs_rl.graphs.worlds import make_world
 from unicrs_rl.judging.claims import ClaimChecker
-from unicrs_rl.judging.judge import Judge, judges
-from unicrs_rl.language.actor import Actor
-from unicrs_rl.language.boundary import LanguageModel, language_models
+from unicrs_rl.judging.judge import Judge
+from unicrs_rl.judging.judges import judges
+from unicrs_rl.language.actor import Actor, actors
+from unicrs_rl.language.backends import language_models
+from unicrs_rl.language.boundary import LanguageModel
+from unicrs_rl.language.embedded import EmbeddedModel
+from unicrs_rl.language.experts import Experts
+from unicrs_rl.language.memory import Memory
 from unicrs_rl.language.preference_reasoner import PreferenceReasoner
-from unicrs_rl.policy.arms import arms
+from unicrs_rl.policy.arms import policy_class
 from unicrs_rl.policy.base import ArmContext, Policy
 from unicrs_rl.simulators.engine import Engine
 from unicrs_rl.simulators.populations import populations
@@ -49,11 +54,26 @@ class Components:
     judge: Judge
     claims: ClaimChecker
     recommend_above: float
+    experts: Experts
 
     def recommending_above(self, threshold: float) -> Components:
         """The same components with another confidence for recommending."""
-        actor = Actor(self.model, self.actor.lexicon, threshold)
-        return replace(self, actor=actor, recommend_above=threshold)
+        return replace(self, recommend_above=threshold).with_experts(self.experts)
+
+    def of(self, arm: str) -> Components:
+        """The same components with the experts that an arm works with."""
+        return self.with_experts(self.config.experts_of(arm))
+
+    def with_experts(self, experts: Experts) -> Components:
+        """The same components with these experts."""
+        lexicon = self.world.catalogue.lexicon
+        return replace(
+            self,
+            experts=experts,
+            reasoner=PreferenceReasoner(self.model, lexicon, experts.reasoner),
+            retriever=FactRetriever(self.model, self.world.catalogue, experts.retriever),
+            actor=_actor(experts, self.model, self.world, self.config, self.recommend_above),
+        )
 
     def engine(self) -> Engine:
         """The batched engine for ``mcr`` seekers."""
@@ -91,7 +111,7 @@ class Components:
             dialogues: training conversations it is going to lead, maybe none; ``None`` if it is not to
                 be trained, but restored or only looked at, and so needs no corpus.
         """
-        policy = arms[arm]()
+        policy = policy_class(arm)
         return policy(
             ArmContext(
                 catalogue=self.world.catalogue,
@@ -103,7 +123,7 @@ class Components:
                 recommend_above=self.recommend_above,
                 dialogues=dialogues or 0,
                 corpus=read_corpus(self.config) if dialogues is not None and policy.reads_corpus else (),
-                options=self.config.arm.get(arm),
+                options=self.config.settings(arm),
                 progress=progress,
             )
         )
@@ -122,6 +142,16 @@ def read_world(config: RunConfig) -> World:
     return world
 
 
+def read_language_model(config: RunConfig, world: World) -> LanguageModel:
+    """The language model of a configuration; weights are not loaded before they are needed.
+
+    Raises:
+        InputError: if it cannot be used.
+    """
+    memory = _memory(world, config.misremembered) if config.llm == EmbeddedModel.name else None
+    return language_models[config.llm](config.language_model, world.catalogue.lexicon, memory)
+
+
 def read_corpus(config: RunConfig) -> tuple[Dialogue, ...]:
     """The human dialogues of a configuration, if it names any.
 
@@ -134,6 +164,28 @@ def read_corpus(config: RunConfig) -> tuple[Dialogue, ...]:
 def _listed(config: RunConfig) -> int:
     """How many items and questions a state lists: enough for the slate and for every arm."""
     return max(config.slate, LISTED, *(int(own.get("k", 0)) for own in config.arm.values()))
+
+
+def _memory(world: World, mistaken: float) -> Memory:
+    """What the embedded language model remembers of a world where it is shown nothing."""
+    catalogue = world.catalogue
+    return Memory(
+        catalogue.items,
+        catalogue.attributes,
+        catalogue.relations,
+        catalogue.edges,
+        np.asarray(world.interactions.sum(axis=0), dtype=np.float64).ravel(),
+        mistaken,
+    )
+
+
+def _actor(
+    experts: Experts, model: LanguageModel, world: World, config: RunConfig, recommend_above: float
+) -> Actor:
+    """The Actor that a crew has."""
+    catalogue = world.catalogue
+    actor = actors[experts.actor]
+    return actor(model, catalogue.lexicon, recommend_above, config.slate, catalogue.facts_about)
 
 
 def build(
@@ -150,11 +202,11 @@ def build(
         recommend_above: confidence above which the best simple rule recommends.
         progress: of the embeddings' training, as (epochs done, epochs).
     """
+    model = read_language_model(config, world)  # first, because a complaint should not keep one waiting
     if embeddings is None:
         embeddings = pretrain(world, config.embeddings, config.world_seed, progress)
     catalogue = world.catalogue
     lexicon = catalogue.lexicon
-    model = language_models[config.llm](lexicon)
     return Components(
         config=config,
         world=world,
@@ -162,10 +214,11 @@ def build(
         prior=Prior(world, embeddings, config.prior, config.exclude_history),
         beliefs=Beliefs(catalogue, config.switches, _listed(config), config.slate, embeddings),
         model=model,
-        reasoner=PreferenceReasoner(model, lexicon),
-        retriever=FactRetriever(model, catalogue),
-        actor=Actor(model, lexicon, recommend_above),
-        judge=judges[config.judge](catalogue, lexicon),
+        reasoner=PreferenceReasoner(model, lexicon, config.experts.reasoner),
+        retriever=FactRetriever(model, catalogue, config.experts.retriever),
+        actor=_actor(config.experts, model, world, config, recommend_above),
+        judge=judges[config.judge](catalogue, model, config.judge_samples),
         claims=ClaimChecker(catalogue, lexicon),
         recommend_above=recommend_above,
+        experts=config.experts,
     )

@@ -19,12 +19,14 @@ from unicrs_rl.graphs.candidates import AskScore, Question, Switches
 from unicrs_rl.graphs.embeddings import EmbeddingConfig
 from unicrs_rl.graphs.prior import PriorKind
 from unicrs_rl.graphs.worlds import worlds
-from unicrs_rl.judging.judge import judges
+from unicrs_rl.judging.judges import judges
 from unicrs_rl.judging.metrics import SATISFIED_ABOVE
 from unicrs_rl.judging.reward import Signal
-from unicrs_rl.language.boundary import language_models
-from unicrs_rl.language.embedded import EmbeddedModel
-from unicrs_rl.policy.arms import arms, check_settings
+from unicrs_rl.language.actor import actors
+from unicrs_rl.language.backends import language_models
+from unicrs_rl.language.boundary import LanguageModelConfig
+from unicrs_rl.language.experts import Experts, Planning
+from unicrs_rl.policy.arms import check_settings, kind, learns, policy_class
 from unicrs_rl.simulators.populations import populations
 from unicrs_rl.simulators.protocol import Protocol
 
@@ -40,6 +42,7 @@ OPTIONS = (
     "seeds",
     "user",
     "llm",
+    "judge",
     "reject",
     "protocol",
     "prior",
@@ -114,6 +117,9 @@ class RunConfig(_Closed):
     user: str = Field("latent", description="kind of simulated seeker")
     llm: str = Field("embedded", description="language model backend")
     judge: str = Field("rubric", description="judge")
+    judge_samples: int = Field(
+        10, ge=1, le=100, description="k, answers that the prompted judge's score averages"
+    )
     limit: int = Field(15, ge=1, le=100, description="T, system turns allowed")
     slate: int = Field(10, ge=1, le=50, description="items a recommendation shows")
     protocol: Protocol = Field(Protocol.DEFAULT, description="how turns are counted")
@@ -145,10 +151,20 @@ class RunConfig(_Closed):
     train_batch: int = Field(16, ge=1, description="training conversations led at once")
     world_seed: Seed = Field(0, description="seed of splits, generated seekers and embeddings")
     evaluation_seed: Seed = Field(0, description="seed of the held-out conversations")
+    misremembered: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="share of what the embedded model remembers of an item, without being shown facts, "
+        "that is wrong (an assumption)",
+    )
     embeddings: EmbeddingConfig = Field(default=EmbeddingConfig())
+    language_model: LanguageModelConfig = Field(default=LanguageModelConfig())
+    experts: Experts = Field(default=Experts(), description="experts of every arm, unless an arm has its own")
     reward: RewardConfig = Field(default=RewardConfig())
     arm: Mapping[str, Mapping[str, Any]] = Field(
-        default_factory=dict, description="settings of single arms, by arm name"
+        default_factory=dict,
+        description="settings of single arms, by arm name; of a variant, NAME@VARIANT, over those of NAME",
     )
 
     @field_validator("arms", "seeds", mode="before")
@@ -184,13 +200,35 @@ class RunConfig(_Closed):
             noise=self.noise,
         )
 
+    def settings(self, arm: str) -> dict[str, Any]:
+        """The settings of an arm; of a variant, over those of the arm it is of."""
+        both = {**self.arm.get(kind(arm), {}), **self.arm.get(arm, {})}
+        return {name: value for name, value in both.items() if name != "experts"}
+
+    def experts_of(self, arm: str) -> Experts:
+        """The experts an arm works with: its own settings over what it needs over those of all arms."""
+        crew = {**self.experts.model_dump(), **policy_class(arm).experts}
+        for name in (kind(arm), arm):
+            crew |= self.arm.get(name, {}).get("experts", {})
+        return Experts.model_validate(crew)
+
+    def trains(self, arm: str) -> bool:
+        """Whether an arm is to be trained: not if it learns strategies and its planner is switched off."""
+        idle = self.experts_of(arm).planner is Planning.OFF and not policy_class(arm).complete
+        return learns(arm) and not idle
+
+    @property
+    def model_name(self) -> str:
+        """The language model as results call it: the backend and, without its folder, the model."""
+        model = self.language_model.model
+        return f"{self.llm} {Path(model).name if Path(model).is_dir() else model}".strip()
+
     def toml(self) -> str:
         """This configuration as TOML."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 _REGISTRIES: dict[str, Any] = {"user": populations, "judge": judges, "llm": language_models}
-assert EmbeddedModel.name in language_models  # importing it registers it
 
 
 def resolve(
@@ -224,21 +262,24 @@ def resolve(
         return (called or {}).get(path[0], f"--{path[0].replace('_', '-')}")
 
     try:
-        config = RunConfig.model_validate(_over(_over(under or {}, settings), values))
+        config = RunConfig.model_validate(over(over(under or {}, settings), values))
     except ValidationError as error:
         path = [part for part in error.errors()[0]["loc"] if isinstance(part, str)]
         raise InputError(f"{place(*path)}: {explain(error)}") from None
     _check_names(config, place)
+    with _at(place("experts", "actor")):
+        actors[config.experts.actor]
     _check_together(config)
     with _at(str(file)) if "arm" in settings and "arm" not in values else nullcontext():
-        for arm, own in config.arm.items():
-            check_settings(arm, own)
+        for arm in config.arm:
+            check_settings(arm, config.settings(arm))
+            _check_experts(config, arm)
     return _anchored(config)
 
 
-def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+def over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Settings above others; in a table, such as ``[arm.unified]``, setting by setting."""
-    both = {name: _over(lower[name], value) for name, value in upper.items() if _tables(lower, name, value)}
+    both = {name: over(lower[name], value) for name, value in upper.items() if _tables(lower, name, value)}
     return {**lower, **upper, **both}
 
 
@@ -253,7 +294,20 @@ def _check_names(config: RunConfig, place: Callable[[str], str]) -> None:
             registry[getattr(config, name)]
     with _at(place("arms")):
         for arm in config.arms:
-            arms[arm]
+            policy_class(arm)
+
+
+def _check_experts(config: RunConfig, arm: str) -> None:
+    """The experts of an arm, which its own table may set."""
+    for name in (kind(arm), arm):
+        if not isinstance(config.arm.get(name, {}).get("experts", {}), Mapping):
+            raise InputError(f'arm.{name}.experts: must be a table, such as {{ planner = "off" }}')
+    try:
+        with _at(f"arm.{arm}.experts.actor"):
+            actors[config.experts_of(arm).actor]
+    except ValidationError as error:
+        name = ".".join(("arm", arm, "experts", *map(str, error.errors()[0]["loc"])))
+        raise InputError(f"{name}: {explain(error)}") from None
 
 
 _ENGINE_ONLY: dict[str, Any] = {
@@ -267,6 +321,11 @@ _ENGINE_ONLY: dict[str, Any] = {
 def _check_together(config: RunConfig) -> None:
     """Settings that exclude each other."""
     mcr = config.user == "mcr"
+    if config.llm == "embedded" and config.language_model.model:
+        raise InputError(
+            f"--model {config.language_model.model}: needs --llm transformers or --llm openai; "
+            "the embedded language model is no other"
+        )
     if config.noise and not mcr:
         raise InputError(f"noise: {config.user} seekers do not answer with noise; only mcr seekers do")
     if config.reject is Reject.NOISY and not config.noise:
@@ -277,7 +336,7 @@ def _check_together(config: RunConfig) -> None:
         if not mcr:
             raise InputError(f"surface: 'semantic' is for mcr seekers (the user is {config.user!r})")
         for arm in config.arms:
-            if not arms[arm]().complete:
+            if not policy_class(arm).complete:
                 raise InputError(f"surface: 'semantic' is without words, which arm {arm!r} needs")
         return
     for name, default in _ENGINE_ONLY.items():
@@ -297,7 +356,7 @@ def by_engine(values: Mapping[str, Any], file: Path | None, under: Mapping[str, 
         InputError: if an arm is unknown, or the file cannot be read.
     """
     settings = {**under, **(read_settings(file) if file else {}), **values}
-    return settings.get("user") == "mcr" and all(arms[name]().complete for name in _arms_in(settings))
+    return settings.get("user") == "mcr" and all(policy_class(name).complete for name in _arms_in(settings))
 
 
 def _arms_in(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -339,13 +398,29 @@ def _anchored(config: RunConfig) -> RunConfig:
     """The same configuration, whatever the working directory is. A named world stays a name."""
     there = Path(config.world).expanduser()
     is_path = config.world not in worlds and there.is_dir()
+    model = config.language_model
+    weights = Path(model.model).expanduser()
+    if model.model and weights.is_dir() and config.llm == "transformers":
+        model = model.model_copy(update={"model": str(weights.resolve())})
     return config.model_copy(
         update={
             "world": str(there.resolve()) if is_path else config.world,
             "data": config.data and config.data.expanduser().resolve(),
             "corpus": config.corpus and config.corpus.expanduser().resolve(),
+            "arm": {name: _anchored_settings(own) for name, own in config.arm.items()},
+            "language_model": model,
         }
     )
+
+
+def _anchored_settings(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an arm with whatever names a file or folder that is there made absolute."""
+    paths = {
+        name: str(there.resolve())
+        for name in ("encoder", "start")
+        if name in own and (there := Path(str(own[name])).expanduser()).exists()
+    }
+    return {**own, **paths}
 
 
 _SAID = {
@@ -361,6 +436,7 @@ _SAID = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
+    "model_type": "must be a table of settings",
     "string_type": "must be text",
     "too_short": "at least one is needed",
     "value_error": "{error}",

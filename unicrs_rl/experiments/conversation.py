@@ -25,10 +25,12 @@ from unicrs_rl.dialogue import Call, Decision, Dialogue, Fact, Plan, Reply, Scor
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.graphs.states import States
 from unicrs_rl.graphs.world import Session
+from unicrs_rl.judging.judge import Judgement
 from unicrs_rl.judging.metrics import outcome_of
 from unicrs_rl.judging.reward import Signal, scaled, task_rewards
+from unicrs_rl.language.experts import Planning
 from unicrs_rl.language.preference_reasoner import perceive_acts
-from unicrs_rl.language.wording import choose_act, choose_targets
+from unicrs_rl.language.wording import choose_act, choose_targets, warmest
 from unicrs_rl.policy.base import Learner, Policy
 from unicrs_rl.simulators.populations import make_seekers
 from unicrs_rl.simulators.seekers import Actions, Intentions, Seekers
@@ -43,6 +45,7 @@ class Episode:
         dialogue: what was said and done.
         latents: the seeker's hidden variables, at first and after each turn.
         intentions: the watching intention for the last recommended item, asked at the end.
+        score: the latest that the judge gave, maybe not of the last turn; rewards are changes of it.
     """
 
     session: Session
@@ -66,13 +69,14 @@ class _Move:
     utterance: str = ""
     facts: tuple[Fact, ...] = ()
     calls: tuple[Call, ...] = ()
+    invented: tuple[str, ...] = ()
 
 
 class Conversations:
     """Holds conversations for a policy, a batch at a time.
 
     Args:
-        components: what all arms share.
+        components: what all arms share, with the experts of the arm.
         words: whether to talk (text surface) or only to act (semantic surface).
     """
 
@@ -127,6 +131,8 @@ class Conversations:
         now = [episodes[row] for row in live]
         states, read = self._perceive(now, prior)
         plans = policy.act(states) if learning and isinstance(policy, Learner) else policy.decide(states)
+        if self.components.experts.planner is Planning.OFF:
+            plans = [replace(plan, strategy=None) for plan in plans]
         moves = self._speak(states, plans) if self.words else self._act(states, plans)
         decisions = [move.decision for move in moves]
         actions = Actions.of(decisions, [_told(move) for move in moves])
@@ -136,7 +142,9 @@ class Conversations:
             live.tolist(), now, plans, moves, replies, read, strict=True
         ):
             calls = (call, *move.calls) if call else move.calls
-            turn = Turn(move.decision, move.utterance, reply, move.facts, plan, calls=calls)
+            turn = Turn(
+                move.decision, move.utterance, reply, move.facts, plan, calls=calls, invented=move.invented
+            )
             episode.dialogue.turns.append(turn)
             episode.latents.append(self.seekers.latents(row))
         self._judge(policy, now, last, learning)
@@ -160,6 +168,7 @@ class Conversations:
                 utterances=dialogue.utterances() if self.words else (),
                 decisions=tuple(turn.decision for turn in dialogue.turns),
                 limit=self.components.config.limit,
+                copy=episode.session.copy,
             )
             for episode, dialogue, preferences in zip(episodes, dialogues, known, strict=True)
         ]
@@ -172,8 +181,9 @@ class Conversations:
             _Move(
                 said.decision,
                 said.utterance,
-                self._voiced(said.utterance, ground.facts),
-                tuple(c for c in (ground.call, said.call) if c),
+                self._voiced(said.utterance, ground.facts or ()),
+                said.calls if ground.call is None else (ground.call, *said.calls),
+                said.invented,
             )
             for said, ground in zip(spoken, groundings, strict=True)
         ]
@@ -185,12 +195,13 @@ class Conversations:
             items = tuple(item for item in states.items[row, : states.slate].tolist() if item >= 0)
             questions = tuple(a for a in states.attributes[row].tolist() if a >= 0)
             confidence = float(states.confidence[row])
-            act = plan.act
+            act, strategy = plan.act, plan.strategy or warmest(states.rows[row].turn)
             if act is None:
                 threshold = self.components.recommend_above
-                act = choose_act(plan.strategy, confidence, bool(items), bool(questions), threshold)
+                last = states.rows[row].turn + 1 == states.rows[row].limit
+                act = choose_act(strategy, confidence, bool(items), bool(questions), threshold, last)
             listed, asked = choose_targets(act, plan.items, plan.attributes, items, questions)
-            moves.append(_Move(Decision(act, plan.strategy, asked, listed)))
+            moves.append(_Move(Decision(act, strategy, asked, listed)))
         return moves
 
     def _voiced(self, utterance: str, facts: Sequence[Fact]) -> tuple[Fact, ...]:
@@ -204,7 +215,8 @@ class Conversations:
     def _judge(self, policy: Policy, episodes: list[Episode], last: bool, learning: bool) -> None:
         """Score the conversations, reward the last turn, and tell a learner."""
         dialogues = [episode.dialogue for episode in episodes]
-        scores = self.components.judge.score(dialogues) if self.words else [None] * len(dialogues)
+        silence = [Judgement(None)] * len(dialogues)
+        judgements = self.components.judge.judge(dialogues) if self.words else silence
         turns = [dialogue.turns[-1] for dialogue in dialogues]
         task = task_rewards(
             act=np.array([turn.decision.act for turn in turns]),
@@ -212,10 +224,12 @@ class Conversations:
             accepted=np.array([turn.reply.accepted is not None for turn in turns]),
             ended=np.array([last or turn.reply.left for turn in turns]),
         )
-        for episode, turn, score, worth in zip(episodes, turns, scores, task.tolist(), strict=True):
+        for episode, turn, judged, worth in zip(episodes, turns, judgements, task.tolist(), strict=True):
+            score = judged.score
             reward = self._reward(policy, episode.score, score, worth)
             episode.score = score or episode.score
-            episode.dialogue.turns[-1] = replace(turn, score=score, reward=reward)
+            judged_turn = replace(turn, score=score, reward=reward, judge_calls=judged.calls)
+            episode.dialogue.turns[-1] = judged_turn
         if learning and isinstance(policy, Learner):
             policy.observe(
                 [episode.session.key for episode in episodes],

@@ -7,6 +7,7 @@ killed evaluation goes on with the conversations that are missing.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def evaluate(
     batch_size: int = BATCH,
 ) -> Iterator[list[dict[str, Any]]]:
     """Hold the conversations, a batch at a time, as traces."""
-    conversations = Conversations(components)
+    conversations = Conversations(components.of(arm))
     for start in range(0, len(sessions), batch_size):
         batch = sessions[start : start + batch_size]
         episodes = conversations.hold(policy, batch)
@@ -58,12 +59,21 @@ def evaluate_into(
     there = _complete_lines(path)
     missing = [session for session in sessions if session.index not in there]
     started = time.perf_counter()
+    judging = folder.seconds(arm, seed).get("judge_seconds", 0.0)
     with path.open("a", encoding="utf-8") as lines:
         for traces in evaluate(policy, arm, seed, components, missing, progress, batch_size):
             lines.write("".join(json.dumps(line) + "\n" for line in traces))
             lines.flush()
+            judging += sum(_judge_seconds(line) for line in traces)
     earlier = folder.seconds(arm, seed).get("evaluate_seconds", 0.0)
     folder.note_seconds(arm, seed, "evaluate_seconds", earlier + time.perf_counter() - started)
+    if judging:
+        folder.note_seconds(arm, seed, "judge_seconds", judging)
+
+
+def _judge_seconds(line: dict[str, Any]) -> float:
+    """Seconds that the judge's calls of a conversation took."""
+    return math.fsum(call["seconds"] for turn in line["turns"] for call in turn.get("judge_calls", ()))
 
 
 def _complete_lines(path: Path) -> set[int]:

@@ -31,7 +31,6 @@ from unicrs_rl.experiments.timing import fit_recommend_above
 from unicrs_rl.experiments.training import Progress, train
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.world import Split, World
-from unicrs_rl.policy.arms import learns
 from unicrs_rl.policy.base import Learner
 
 _POLL_SECONDS = 0.2
@@ -49,7 +48,7 @@ def plan(config: RunConfig) -> list[Job]:
     """The jobs of a run; arms that learn nothing run once, with the first seed."""
     jobs = []
     for arm in config.arms:
-        jobs += [Job(arm, seed) for seed in (config.seeds if learns(arm) else config.seeds[:1])]
+        jobs += [Job(arm, seed) for seed in (config.seeds if config.trains(arm) else config.seeds[:1])]
     return jobs
 
 
@@ -64,7 +63,7 @@ def run_job(
     """Train (if the arm learns) and evaluate, going on where a killed run stopped."""
     config = components.config
     policy = components.policy(job.arm, job.seed, config.train_dialogues, progress)
-    if isinstance(policy, Learner):
+    if isinstance(policy, Learner) and config.trains(job.arm):
         seconds = train(policy, job.arm, job.seed, components, folder, progress)
         folder.note_seconds(job.arm, job.seed, "train_seconds", seconds)
     if evaluating:

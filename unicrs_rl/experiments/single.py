@@ -18,7 +18,7 @@ from unicrs_rl.experiments.components import Components, read_world
 from unicrs_rl.experiments.config import RunConfig, by_engine, read_settings, resolve
 from unicrs_rl.experiments.evaluation import BATCH, evaluate
 from unicrs_rl.experiments.jobs import shared_components
-from unicrs_rl.experiments.results import intervals, means
+from unicrs_rl.experiments.results import counts, failures_of_judge, intervals, means, unscored
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.training import Progress, restore
 from unicrs_rl.graphs.belief import Scoring
@@ -93,7 +93,8 @@ def evaluate_arm(
         dialogues: conversations; ``None`` for every (seeker, target) pair once.
 
     Returns:
-        Each metric's mean, ``ci95`` by metric, ``dialogues`` and ``turns_per_second``.
+        Each metric's mean, ``ci95`` and ``counts`` by metric, ``unscored`` (if somebody judged, what
+        has no score), ``dialogues`` and ``turns_per_second``.
 
     Raises:
         InputError: if a checkpoint is broken, or does not fit the world or the settings.
@@ -111,7 +112,7 @@ def evaluate_arm(
         restore(policy, contender.checkpoint, components)
     sessions = world.sessions(split, dialogues, config.evaluation_seed)
     hold = _batched if rollout.plays(policy, components) else _talking
-    values, turns, seconds = hold(policy, arm, seed, components, sessions, progress, batch_size)
+    values, turns, seconds, missing = hold(policy, arm, seed, components, sessions, progress, batch_size)
     return {
         "arm": arm,
         "seed": seed,
@@ -125,13 +126,15 @@ def evaluate_arm(
         "noise": config.noise,
         **means(values),
         "ci95": intervals(values),
+        "counts": counts(values),
+        **({} if missing is None else {"unscored": missing}),
         "dialogues": len(sessions),
         "turns_per_second": round(turns / seconds, 1),
     }
 
 
-Held = tuple[dict[str, NDArray[np.float64]], int, float]
-"""Metrics by name, each ``[dialogues]``; turns; seconds."""
+Held = tuple[dict[str, NDArray[np.float64]], int, float, dict[str, Any] | None]
+"""Metrics by name, each ``[dialogues]``; turns; seconds; what the judge left unscored, if there was one."""
 
 
 def _batched(
@@ -150,7 +153,7 @@ def _batched(
     found = rollout.evaluate(
         components.engine(), policy, sessions, batch_size, lambda held, all_: progress(what, held, all_)
     )
-    return found.metrics(), int(found.turn.sum()), found.seconds
+    return found.metrics(), int(found.turn.sum()), found.seconds, None
 
 
 def _talking(
@@ -170,7 +173,11 @@ def _talking(
         metric.name: np.array([line["metrics"][metric.name] for line in lines], dtype=float)
         for metric in METRICS
     }
-    return values, sum(len(line["turns"]) for line in lines), time.perf_counter() - started
+    missing = unscored(
+        [line["metrics"]["judge"] for line in lines],
+        (failure for line in lines for failure in failures_of_judge(line)),
+    )
+    return values, sum(len(line["turns"]) for line in lines), time.perf_counter() - started, missing
 
 
 def _rule(arm: str, config: RunConfig) -> Contender:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unicrs_rl.dialogue import Decision, Reply, Turn
+from unicrs_rl.dialogue import Call, Decision, Reply, Score, Turn
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.conversation import Episode
 from unicrs_rl.judging.metrics import measure
@@ -16,7 +16,7 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
     assert dialogue.outcome is not None
     outcome, wish = dialogue.outcome, episode.intentions
     intentions = None if wish is None else (wish.before, wish.after, wish.informed)
-    score = episode.score.value if episode.score else None
+    score = dialogue.turns[-1].score  # the final one: where it is missing, no earlier one stands in for it
     return {
         "arm": arm,
         "seed": seed,
@@ -26,7 +26,8 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
         "key": session.key,
         "opening": _reply(dialogue.opening),
         "turns": [
-            _turn(turn, latents) for turn, latents in zip(dialogue.turns, episode.latents[1:], strict=True)
+            _turn(turn, latents, components.judge.version)
+            for turn, latents in zip(dialogue.turns, episode.latents[1:], strict=True)
         ],
         "latents": episode.latents[0],
         "intentions": intentions,
@@ -41,7 +42,7 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
             dialogue,
             session.target,
             components.config.limit,
-            score,
+            None if score is None else score.value,
             _claims_right(components, dialogue.turns),
             intentions,
             components.config.reward.satisfied_above,
@@ -49,34 +50,51 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
     }
 
 
-def _claims_right(components: Components, turns: list[Turn]) -> list[bool]:
-    """For each factual claim of the recommender, whether the knowledge graph agrees."""
+def _claims_right(components: Components, turns: list[Turn]) -> list[list[bool]]:
+    """Of each utterance of the recommender, for each claim in it, whether the knowledge graph agrees."""
     checker = components.claims
-    return [claim.right for turn in turns for claim in checker.claims(turn.utterance)]
+    return [[claim.right for claim in checker.claims(turn.utterance)] for turn in turns]
 
 
-def _turn(turn: Turn, latents: dict[str, float]) -> dict[str, Any]:
+def _turn(turn: Turn, latents: dict[str, float], version: str | None) -> dict[str, Any]:
     return {
         "decision": _decision(turn.decision),
         "scores": dict(turn.plan.scores) if turn.plan else {},
         "utterance": turn.utterance,
         "facts": [[fact.item, fact.relation, fact.value] for fact in turn.facts],
+        "invented": list(turn.invented),
         "reply": _reply(turn.reply),
-        "judge": None if turn.score is None else {"score": turn.score.value, "parts": dict(turn.score.parts)},
+        "judge": None if turn.score is None else _score(turn.score, version),
         "reward": round(turn.reward, 6),
         "latents": latents,
-        "calls": [
-            {
-                "task": call.task,
-                "prompt": call.prompt,
-                "tokens_in": call.tokens_in,
-                "tokens_out": call.tokens_out,
-                "seconds": round(call.seconds, 6),
-                "retries": call.retries,
-                "failure": call.failure,
-            }
-            for call in turn.calls
-        ],
+        "calls": [_call(call) for call in turn.calls],
+        **({"judge_calls": [_call(call) for call in turn.judge_calls]} if turn.judge_calls else {}),
+    }
+
+
+def _score(score: Score, version: str | None) -> dict[str, Any]:
+    """A score; of a judge with a prompt also what it is the mean of."""
+    found = {"score": score.value, "parts": dict(score.parts)}
+    if version is None:
+        return found
+    return {
+        **found,
+        "spread": score.spread,
+        "samples": score.samples,
+        "failed": score.failed,
+        "version": version,
+    }
+
+
+def _call(call: Call) -> dict[str, Any]:
+    return {
+        "task": call.task,
+        "prompt": call.prompt,
+        "tokens_in": call.tokens_in,
+        "tokens_out": call.tokens_out,
+        "seconds": round(call.seconds, 6),
+        "retries": call.retries,
+        "failure": call.failure,
     }
 
 

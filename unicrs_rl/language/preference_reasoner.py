@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from unicrs_rl.dialogue import Call, Dialogue, Preferences, Reply
 from unicrs_rl.language.boundary import LanguageModel
+from unicrs_rl.language.experts import Reading
 from unicrs_rl.language.lexicon import Lexicon
 from unicrs_rl.language.reading import fold
 from unicrs_rl.language.tasks import PREFERENCE_REASONER, Exchange, PreferenceInput, PreferenceOutput
@@ -17,14 +18,18 @@ class PreferenceReasoner:
     Args:
         model: who reads.
         lexicon: links the names in the model's answer to ids; names it does not know are dropped.
+        reading: how much of the dialogue is read.
     """
 
-    def __init__(self, model: LanguageModel, lexicon: Lexicon) -> None:
+    def __init__(self, model: LanguageModel, lexicon: Lexicon, reading: Reading = Reading.GLOBAL) -> None:
         self.model = model
         self.lexicon = lexicon
+        self.reading = reading
 
-    def perceive(self, dialogues: Sequence[Dialogue]) -> list[tuple[Preferences, Call]]:
-        """Read each dialogue afresh; a reading that failed is empty."""
+    def perceive(self, dialogues: Sequence[Dialogue]) -> list[tuple[Preferences, Call | None]]:
+        """Read each dialogue afresh; a reading that failed is empty, and so is one that is switched off."""
+        if self.reading is Reading.OFF:
+            return [(Preferences(), None)] * len(dialogues)
         answers = self.model.complete(PREFERENCE_REASONER, [self._inputs(dialogue) for dialogue in dialogues])
         return [
             (Preferences() if answer.output is None else self._link(answer.output), answer.call)
@@ -33,9 +38,10 @@ class PreferenceReasoner:
 
     def _inputs(self, dialogue: Dialogue) -> PreferenceInput:
         items, attributes = self.lexicon.items, self.lexicon.attributes
+        latest = self.reading is Reading.LATEST and dialogue.turns
         return PreferenceInput(
             noun=self.lexicon.noun,
-            opening=dialogue.opening.text,
+            opening="" if latest else dialogue.opening.text,
             exchanges=[
                 Exchange(
                     recommender=turn.utterance,
@@ -43,7 +49,7 @@ class PreferenceReasoner:
                     offered=[items[item] for item in turn.decision.items],
                     seeker=turn.reply.text,
                 )
-                for turn in dialogue.turns
+                for turn in (dialogue.turns[-1:] if latest else dialogue.turns)
             ],
         )
 

@@ -70,15 +70,17 @@ class FactOutput(Message):
 class ActorInput(Message):
     """Everything the Actor needs to act and speak.
 
-    ``act``, ``items`` and ``attributes`` are ``None`` where the choice is the Actor's own; it then
-    chooses among ``candidate_items`` and ``candidate_attributes``, both best first.
+    ``strategy``, ``act``, ``items`` and ``attributes`` are ``None`` where the choice is the Actor's own;
+    it then chooses among the strategies, ``candidate_items`` and ``candidate_attributes``, both best first.
     """
 
     noun: str
     dialogue: list[tuple[str, str]]
     turn: int
-    strategy: str
-    strategy_description: str
+    limit: int
+    strategy: str | None
+    strategies: dict[str, str]
+    """Descriptions by name: of the strategy planned, or of all to choose from."""
     preferences: str
     liked: list[str]
     act: ActName | None
@@ -92,7 +94,8 @@ class ActorInput(Message):
     """Posterior probability that one of the candidate items is what the seeker wants."""
     recommend_above: float
     """How high that should be for a recommendation, by what worked on the validation split."""
-    facts: list[Statement]
+    facts: list[Statement] | None
+    """What was looked up; ``None`` where nothing was, so that only memory is left."""
     variant: int
     """Varies the wording between conversations; not shown to a model."""
 
@@ -103,6 +106,8 @@ class ActorOutput(Message):
     act: ActName
     items: list[str] = []
     attributes: list[str] = []
+    strategy: str | None = None
+    """Where it was the Actor's choice; else ignored."""
     utterance: str
 
 
@@ -113,11 +118,14 @@ def _check_facts(inputs: FactInput, output: FactOutput) -> str | None:
     return None
 
 
-def _check_action(inputs: ActorInput, output: ActorOutput) -> str | None:
+def check_action(inputs: ActorInput, output: ActorOutput) -> str | None:
+    """What is wrong with an Actor's answer: it must keep to the plan and to the candidates."""
     if inputs.act is not None and output.act != inputs.act:
         return f"act: must be {inputs.act!r}"
     if not output.utterance.strip():
         return "utterance: must not be empty"
+    if inputs.strategy is None and output.strategy not in inputs.strategies:
+        return f"strategy: must be one of {', '.join(inputs.strategies)}"
     if output.act == "recommend":
         return _check_names("items", output.items, inputs.items, inputs.candidate_items)
     if output.act == "ask":
@@ -141,4 +149,4 @@ def _check_names(
 
 PREFERENCE_REASONER = Task("preference_reasoner", PreferenceInput, PreferenceOutput)
 FACT_RETRIEVER = Task("fact_retriever", FactInput, FactOutput, _check_facts)
-ACTOR = Task("actor", ActorInput, ActorOutput, _check_action)
+ACTOR = Task("actor", ActorInput, ActorOutput, check_action)

@@ -15,6 +15,7 @@ from typing import TypeVar
 from unicrs_rl.dialogue import ELICITATION, Act, Strategy
 from unicrs_rl.language import phrases
 from unicrs_rl.language.lexicon import written
+from unicrs_rl.language.memory import Memory
 from unicrs_rl.language.tasks import (
     ACT_NAMES,
     ACTS,
@@ -27,6 +28,8 @@ from unicrs_rl.language.tasks import (
 )
 
 T = TypeVar("T")
+RECALLED = 3
+"""Statements told of an item from memory, at most."""
 ELICITING, PERSUADING = 1.25, 0.8
 """By how much such a strategy raises or lowers the threshold for recommending."""
 PERSUASION = frozenset(
@@ -39,6 +42,13 @@ PERSUASION = frozenset(
     }
 )
 """Strategies that argue for an item."""
+WARMEST = (
+    Strategy.PERSONAL_OPINION,
+    Strategy.ENCOURAGEMENT,
+    Strategy.PERSONAL_EXPERIENCE,
+    Strategy.SIMILARITY,
+)
+"""The strategies that human seekers found warmest (INSPIRED), in turn because one alone wears off."""
 
 STRATEGY_DESCRIPTIONS: dict[Strategy, str] = {
     Strategy.PERSONAL_OPINION: "say what you yourself think of it",
@@ -62,7 +72,12 @@ _SLOT = re.compile(r"{(\w+)}")
 
 
 def choose_act(
-    strategy: Strategy, confidence: float, listed: bool, questions: bool, recommend_above: float
+    strategy: Strategy,
+    confidence: float,
+    listed: bool,
+    questions: bool,
+    recommend_above: float,
+    last: bool = False,
 ) -> Act:
     """Whether to recommend, ask or (with nothing to list or ask) chat.
 
@@ -71,9 +86,15 @@ def choose_act(
         listed: there are candidate items.
         questions: there are open questions.
         recommend_above: threshold on the confidence, before the strategy moves it.
+        last: no turn is left after this one, so that only a recommendation can still succeed.
     """
     manner = ELICITING if strategy in ELICITATION else PERSUADING if strategy in PERSUASION else 1.0
-    if listed and (not questions or confidence > recommend_above * manner):
+    return next_act(last or confidence > recommend_above * manner, listed, questions)
+
+
+def next_act(ready: bool, listed: bool, questions: bool) -> Act:
+    """Recommend when it is time or there is no question left, else ask; chat with nothing to list or ask."""
+    if listed and (ready or not questions):
         return Act.RECOMMEND
     return Act.ASK if questions else Act.CHAT
 
@@ -102,26 +123,55 @@ def choose_facts(inputs: FactInput) -> FactOutput:
     return FactOutput(chosen=sorted(range(len(inputs.facts)), key=rank)[: inputs.limit])
 
 
-def act_and_speak(inputs: ActorInput) -> ActorOutput:
-    """Answer the Actor's task."""
-    strategy = Strategy(inputs.strategy)
+def act_and_speak(inputs: ActorInput, memory: Memory | None = None) -> ActorOutput:
+    """Answer the Actor's task.
+
+    Args:
+        memory: what is told of an item where no facts were looked up; ``None`` to tell nothing then.
+    """
+    strategy = warmest(inputs.turn) if inputs.strategy is None else Strategy(inputs.strategy)
     act = _chosen(inputs, strategy) if inputs.act is None else ACTS[inputs.act]
     listed, asked = choose_targets(
         act, inputs.items, inputs.attributes, inputs.candidate_items, inputs.candidate_attributes
     )
     items, attributes = list(listed), list(asked)
+    if inputs.facts is None:
+        inputs = inputs.model_copy(update={"facts": _recalled(inputs, items, memory)})
     return ActorOutput(
         act=ACT_NAMES[act],
         items=items,
         attributes=attributes,
+        strategy=strategy.value if inputs.strategy is None else None,
         utterance=_utter(inputs, strategy, ACT_NAMES[act], items, attributes),
     )
+
+
+def act_warmly(inputs: ActorInput, act: Act, memory: Memory | None) -> ActorOutput:
+    """Answer as a prompted arm that chose this act; what is planned stays."""
+    return act_and_speak(inputs.model_copy(update={"act": inputs.act or ACT_NAMES[act]}), memory)
+
+
+def warmest(turn: int) -> Strategy:
+    """The best simple rule for the strategy: the four warmest in turn."""
+    return WARMEST[turn % len(WARMEST)]
+
+
+def _recalled(inputs: ActorInput, items: Sequence[str], memory: Memory | None) -> list[Statement]:
+    """As many statements about the first item as the Fact Retriever would have brought, from memory."""
+    if memory is None or not items:
+        return []
+    remembered = [(items[0], relation, value) for relation, value in memory.facts(items[0])]
+    found = FactInput(
+        noun=inputs.noun, preferences=inputs.preferences, liked=inputs.liked, facts=remembered, limit=RECALLED
+    )
+    return [remembered[index] for index in choose_facts(found).chosen]
 
 
 def _chosen(inputs: ActorInput, strategy: Strategy) -> Act:
     """The act, where it is the Actor's choice."""
     listed, questions = bool(inputs.candidate_items), bool(inputs.candidate_attributes)
-    return choose_act(strategy, inputs.confidence, listed, questions, inputs.recommend_above)
+    last = inputs.turn + 1 == inputs.limit
+    return choose_act(strategy, inputs.confidence, listed, questions, inputs.recommend_above, last)
 
 
 def _utter(
@@ -138,7 +188,8 @@ def _utter(
     if inputs.liked:
         liked = inputs.liked[(inputs.variant + inputs.turn) % len(inputs.liked)]
         slots["liked"] = written(liked, inputs.noun)
-    told = [_tell(fact, inputs, place) for place, fact in enumerate(inputs.facts) if [fact[0]] == items[:1]]
+    facts = inputs.facts or []
+    told = [_tell(fact, inputs, place) for place, fact in enumerate(facts) if [fact[0]] == items[:1]]
     if told:
         slots["fact"] = told[0]
 
