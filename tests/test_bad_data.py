@@ -683,7 +683,10 @@ def test_inspired_truncated_file_is_named_with_its_line(small_inspired: Path) ->
         (lambda line: line.pop("dialog"), "dialog: Field required"),
         (lambda line: line["dialog"][0].pop("text"), "dialog.0.text: Field required"),
         (lambda line: line["dialog"][0].update(strategy="Magic"), "unknown strategy label 'Magic'"),
-        (lambda line: line["dialog"][0].pop("strategy"), "unknown strategy label ''"),
+        (
+            lambda line: line["dialog"][0].pop("strategy"),
+            "the recommender's utterance has no strategy label",
+        ),
     ],
 )
 def test_inspired_bad_dialogue_is_named_with_its_line(

@@ -259,7 +259,7 @@ def test_a_named_world_stays_a_name_beside_a_folder_called_so(
 
 def test_messages_know_the_options_of_the_command_line() -> None:
     fields = {field.name for field in dataclasses.fields(Settings)} | {"arms", "dialogues"}
-    assert set(OPTIONS) == fields - {"config"}
+    assert set(OPTIONS) == fields - {"config", "model", "base_url"}  # of a table: language_model.model
 
 
 def test_force_does_not_replace_the_folder_of_its_settings(
@@ -361,7 +361,7 @@ def test_doctor_finds_versions_extras_and_data(capsys: pytest.CaptureFixture[str
     found = json.loads(text)
     assert code == 0
     assert found["versions"]["torch"]
-    assert set(found["extras"]) == {"dgl", "ray", "app", "docs", "dev"}
+    assert set(found["extras"]) == {"dgl", "ray", "app", "offline-models", "openai", "docs", "dev"}
     assert "catalogue" in found["data"][str(bistros)]
 
 

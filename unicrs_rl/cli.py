@@ -24,7 +24,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from unicrs_rl.errors import InputError, unknown
+from unicrs_rl.errors import InputError, Unjudged, unknown
 
 _BOX = re.compile(r"[╭╮╰╯│─]+|-{5,}")  # of dashes where the output cannot show the others
 _UNREADABLE = re.compile(
@@ -60,7 +60,16 @@ class Settings:
     ] = None
     seeds: Annotated[Text, _opt("training seeds, separated by commas", "LIST", "0,1,2; of train 0")] = None
     user: Annotated[Text, _opt("simulated seekers: latent or mcr", "KIND", "latent")] = None
-    llm: Annotated[Text, _opt("language model backend", "NAME", "embedded")] = None
+    llm: Annotated[
+        Text, _opt("language model backend: embedded, transformers or openai", "NAME", "embedded")
+    ] = None
+    model: Annotated[
+        Text, _opt("its model: a folder or hub name (transformers), a name (openai)", "MODEL")
+    ] = None
+    base_url: Annotated[
+        Text, _opt("where an OpenAI-compatible endpoint is", "URL", "https://api.openai.com/v1")
+    ] = None
+    judge: Annotated[Text, _opt("rubric (rules) or prompted (the language model)", "NAME", "rubric")] = None
     reject: Annotated[
         Text, _opt("what a 'no' does to the candidates: filter, penalty, none or noisy", "SWITCH", "filter")
     ] = None
@@ -101,9 +110,26 @@ class Compare(Output, Settings):
 class Train(Output, Settings):
     """Train an arm and keep its checkpoints."""
 
-    arm: Annotated[str, _opt("arm to train: unified, unified-ppo or rso", "NAME", "unified")] = "unified"
+    arm: Annotated[str, _opt("arm to train: unified, unified-ppo, rso or rso-ppo", "NAME", "unified")] = (
+        "unified"
+    )
     reproduce: Annotated[
-        Text, _opt("settings of a published system: unicorn-code, unicorn-paper, ear or scpr", "NAME")
+        Text, _opt("a published system: unicorn-code, unicorn-paper, ear, scpr or rso-paper", "NAME")
+    ] = None
+    stage: Annotated[
+        Text, _opt("of rso: sft learns human strategies from --corpus, rl goes on", "sft|rl", "both")
+    ] = None
+    encoder: Annotated[
+        Text, _opt("of rso's planner: small, minilm, or a Hugging Face folder or name", "NAME")
+    ] = None
+    planner: Annotated[
+        Folder, _opt("run of --stage sft whose planner --stage rl goes on from", "RUN", "--out if it is one")
+    ] = None
+    labels: Annotated[
+        Text, _opt("strategies that rso's planner tells apart: none (all 14), rso or inspired", "MAP", "none")
+    ] = None
+    turns: Annotated[
+        Text, _opt("of --stage sft: utterance, or merged where a speaker goes on", "SWITCH", "utterance")
     ] = None
     out: Annotated[Path, _opt("run folder to write", "DIR", "runs/train")] = Path("runs/train")
 
@@ -116,7 +142,9 @@ class Evaluate(Settings):
         Annotated[Folder, _opt("run folder made by train or compare, or one of its checkpoints", "RUN")]
     ] = None
     arm: Annotated[Text, _opt("arm to evaluate", "NAME", "the first in RUN that has a checkpoint")] = None
-    split: Annotated[Literal["valid", "test"], _opt("which held-out conversations", "", "test")] = "test"
+    split: Annotated[
+        Literal["valid", "test"], _opt("which held-out conversations, or dialogues of --corpus", "", "test")
+    ] = "test"
     dialogues: Annotated[Number, _opt("how many of them", "N", "every (seeker, target) pair once")] = None
     batch_size: Annotated[Number, _opt("held at once; no effect on results", "N", "128 or 512")] = None
     json: Annotated[bool, _opt("print one JSON object instead of a table")] = False
@@ -129,6 +157,20 @@ class Bench(Settings):
     arms: Annotated[Text, _opt("arms to measure", "LIST", "max-entropy,unified")] = None
     threads: Annotated[Number, _opt("threads to compute with", "N", "1")] = None
     json: Annotated[bool, _opt("print one JSON object instead of a table")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Study(Output, Settings):
+    """Run one of the RSO paper's experiments, or your own, with its tables and figures."""
+
+    name: Positional[
+        Annotated[Text, _opt("study to run, or a TOML file; without one, list them", "NAME|PATH.toml")]
+    ] = None
+    list: Annotated[bool, _opt("list the studies there are")] = False
+    dialogues: Annotated[
+        Number, _opt("held-out conversations per arm and training seed", "N", "as the study says")
+    ] = None
+    out: Annotated[Folder, _opt("folder to write", "DIR", "runs/NAME")] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +192,13 @@ class Worlds:
 
 
 @dataclasses.dataclass(frozen=True)
+class Strategies:
+    """List the conversational strategies, with category and meaning, and the maps between label sets."""
+
+    json: Annotated[bool, _opt("print one JSON object")] = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Doctor:
     """Say which versions, optional extras and data are found."""
 
@@ -162,8 +211,10 @@ _VERBS: dict[str, type] = {
     "train": Train,
     "evaluate": Evaluate,
     "bench": Bench,
+    "study": Study,
     "report": Report,
     "worlds": Worlds,
+    "strategies": Strategies,
     "doctor": Doctor,
 }
 
@@ -177,6 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"unicrs-rl: {error}", file=sys.stderr)
         return 2
+    except Unjudged as error:
+        print(f"unicrs-rl: {error}", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         print("unicrs-rl: interrupted; --resume goes on", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -247,13 +301,15 @@ def _one_line(text: str) -> str:
 def _settings(verb: Settings, **more: Any) -> dict[str, Any]:
     """The settings that were given, without those that were not."""
     given = {f.name: getattr(verb, f.name) for f in dataclasses.fields(Settings) if f.name != "config"}
-    return {name: value for name, value in (given | more).items() if value is not None}
+    found = {name: value for name, value in (given | more).items() if value is not None}
+    model = {name: found.pop(name) for name in ("model", "base_url") if name in found}
+    return found | ({"language_model": model} if model else {})
 
 
-def _existing(verb: Compare | Train) -> Literal["refuse", "resume", "force"]:
+def _existing(verb: Compare | Train | Study, out: Path) -> Literal["refuse", "resume", "force"]:
     if verb.resume and verb.force:
         raise InputError("--resume and --force exclude each other")
-    if verb.force and verb.config and verb.config.resolve().is_relative_to(verb.out.resolve()):
+    if verb.force and verb.config and verb.config.resolve().is_relative_to(out.resolve()):
         raise InputError(
             f"--config {verb.config}: lies in the folder that --force replaces; choose another --out"
         )
@@ -293,29 +349,40 @@ def _progress(quiet: bool) -> Iterator[Any]:
 def _compare(verb: Compare) -> None:
     from unicrs_rl.experiments.compare import compare, with_timings
     from unicrs_rl.experiments.config import resolve
+    from unicrs_rl.experiments.results import check_judged
     from unicrs_rl.experiments.tables import print_results
 
     config = resolve(_settings(verb, arms=verb.arms, dialogues=verb.dialogues), verb.config)
     with _progress(quiet=verb.json) as progress:
-        found, timings = compare(config, verb.out, _existing(verb), workers=_workers(verb), progress=progress)
+        found, timings = compare(
+            config, verb.out, _existing(verb, verb.out), workers=_workers(verb), progress=progress
+        )
     merged = with_timings(found, timings)
     if verb.json:
         print(json.dumps(merged))
-        return
-    console = Console()
-    print_results(merged, console if console.is_terminal else Console(width=200))
-    console.print(f"\nThe report: {escape(str(verb.out / 'report.html'))}", highlight=False, soft_wrap=True)
+    else:
+        console = Console()
+        print_results(merged, console if console.is_terminal else Console(width=200))
+        report = escape(str(verb.out / "report.html"))
+        console.print(f"\nThe report: {report}", highlight=False, soft_wrap=True)
+    check_judged(found["arms"])
 
 
 def _train(verb: Train) -> None:
     from unicrs_rl.experiments.compare import train_arm
     from unicrs_rl.experiments.config import resolve, trained_alone
 
-    settings = _settings(verb, arms=verb.arm)
+    if verb.stage not in (None, "sft", "rl"):
+        raise unknown("stage", verb.stage, ("sft", "rl"))
+    if verb.stage == "sft":
+        _train_planner(verb)
+        return
+    verb = _after_warm_up(verb)
+    settings = _settings(verb, arms=verb.arm) | _planner_settings(verb)
     under = trained_alone(settings, verb.config, verb.reproduce)
     config = resolve(settings, verb.config, under, called={"arms": "--arm"})
     with _progress(quiet=verb.json) as progress:
-        made = train_arm(config, verb.out, _existing(verb), _workers(verb), progress)
+        made = train_arm(config, verb.out, _existing(verb, verb.out), _workers(verb), progress)
     if verb.json:
         print(json.dumps(made))
         return
@@ -323,20 +390,116 @@ def _train(verb: Train) -> None:
         print(verb.out / name)
 
 
-def _evaluate(verb: Evaluate) -> None:
-    from unicrs_rl.experiments.single import choose, evaluate_arm
+def _planner_settings(verb: Train) -> dict[str, Any]:
+    """Options of the rso arm as settings."""
+    if verb.turns is not None:
+        raise InputError(f"--turns {verb.turns}: is for --stage sft")
+    own = {name: value for name in ("encoder", "labels") if (value := getattr(verb, name)) is not None}
+    for option in ("stage", "planner", *own):
+        if not verb.arm.startswith("rso") and getattr(verb, option) is not None:
+            raise InputError(f"--{option}: is for --arm rso, not {verb.arm!r}")
+    if verb.planner is not None and own:
+        raise InputError(f"--{next(iter(own))}: the planner of --planner has its own")
+    if verb.planner is not None:
+        own["start"] = str(verb.planner)
+    return {"arm": {verb.arm: own}} if own else {}
+
+
+def _after_warm_up(verb: Train) -> Train:
+    """``--stage rl`` with the folder of a supervised run for ``--out`` goes on from it, in ``OUT/rl``."""
+    from unicrs_rl.experiments.supervised import is_supervised
+
+    if verb.stage != "rl" or verb.planner is not None or not is_supervised(verb.out):
+        return verb
+    return dataclasses.replace(verb, planner=verb.out, out=verb.out / "rl")
+
+
+def _train_planner(verb: Train) -> None:
+    """Stage 1 of rso by itself, which has a corpus and no world."""
+    from unicrs_rl.experiments.supervised import corpus_folder, resolve_supervised, train_planner
+
+    if verb.arm != "rso":
+        raise InputError(f"--stage sft: is for --arm rso, not {verb.arm!r}")
+    given = _settings(verb, reproduce=verb.reproduce)
+    for name in given:
+        if name not in ("corpus", "data", "seeds"):
+            raise InputError(f"--{name.replace('_', '-')}: --stage sft has no use for it")
+    corpus = corpus_folder(verb.corpus, verb.data)
+    values = {"corpus": corpus, "seed": verb.seeds}
+    values |= {name: getattr(verb, name) for name in ("encoder", "labels", "turns")}
+    config = resolve_supervised({k: v for k, v in values.items() if v is not None}, verb.config)
+    with _progress(quiet=verb.json) as progress:
+        found = train_planner(config, verb.out, _existing(verb, verb.out), progress)
+    if verb.json:
+        print(json.dumps(found))
+        return
+    for split in ("train", "valid"):
+        part = found[split]
+        print(f"{split}: {part['samples']} samples of {part['dialogues']} dialogues")
+        print("  " + ", ".join(f"{name} {count}" for name, count in part["class_counts"].items()))
+    _print_agreement(found["valid"])
+    print(verb.out / "checkpoints" / "planner.safetensors")
+
+
+def _print_agreement(found: dict[str, Any]) -> None:
+    """How often the planner and the baselines choose as people did."""
+    for name, part in {"planner": found, **found["baselines"]}.items():
+        for measure, (low, high) in part["ci95"].items():
+            print(f"{name:>10}  {measure:<9} {part[measure]:.4f}  [{low:.4f}, {high:.4f}]")
+
+
+def _evaluate_planner(verb: Evaluate, run: Path) -> None:
+    from unicrs_rl.experiments.supervised import corpus_folder, evaluate_planner
     from unicrs_rl.graphs.world import Split
 
+    given = _settings(verb, config=verb.config, dialogues=verb.dialogues, batch_size=verb.batch_size)
+    for name in given:
+        if name not in ("corpus", "data"):
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}: {run} holds a planner of --stage sft, which has no use for it")
+    if verb.arm not in (None, "rso"):
+        raise InputError(f"--arm {verb.arm}: {run} holds a planner of arm 'rso'")
+    found = evaluate_planner(run, corpus_folder(verb.corpus, verb.data), Split(verb.split))
+    if verb.json:
+        print(json.dumps(found))
+        return
+    print(f"{found['split']}: {found['samples']} samples of {found['dialogues']} dialogues")
+    print(f"{found['protocol']}; encoder {found['encoder']}, label map {found['labels']}")
+    _print_agreement(found)
+
+
+def _evaluate(verb: Evaluate) -> None:
+    from unicrs_rl.experiments.results import check_judged
+    from unicrs_rl.experiments.single import choose, evaluate_arm
+    from unicrs_rl.experiments.supervised import is_supervised
+    from unicrs_rl.graphs.world import Split
+
+    if verb.run is not None and is_supervised(verb.run):
+        _evaluate_planner(verb, verb.run)
+        return
     contender = choose(_settings(verb), verb.config, verb.run, verb.arm)
     with _progress(quiet=verb.json) as progress:
         found = evaluate_arm(contender, Split(verb.split), verb.dialogues, verb.batch_size, progress)
     if verb.json:
         print(json.dumps(found))
-        return
-    intervals = found.pop("ci95")
-    for name, value in found.items():
-        spread = "  [{:.4f}, {:.4f}]".format(*intervals[name]) if intervals.get(name) else ""
-        print(f"{name:>22}  {value if not isinstance(value, float) else f'{value:.4f}'}{spread}")
+    else:
+        _print_metrics(found)
+    check_judged({found["arm"]: found})
+
+
+def _print_metrics(found: dict[str, Any]) -> None:
+    """What an evaluation found, line by line: means with their intervals and, if not all, their dialogues."""
+    from unicrs_rl.experiments.results import missing_scores
+
+    missing = missing_scores({found["arm"]: found})
+    rest = {name: value for name, value in found.items() if name not in ("ci95", "counts", "unscored")}
+    for name, value in rest.items():
+        shown = "–" if value is None else f"{value:.4f}" if isinstance(value, float) else value
+        spread = "  [{:.4f}, {:.4f}]".format(*found["ci95"][name]) if found["ci95"].get(name) else ""
+        count = found["counts"].get(name, found["dialogues"])
+        print(f"{name:>22}  {shown}{spread}{'' if count == found['dialogues'] else f'  (n={count})'}")
+    if missing:
+        print(f"{missing}.")
 
 
 def _bench(verb: Bench) -> None:
@@ -363,6 +526,39 @@ def _bench(verb: Bench) -> None:
         print(f"{name:>22}  {value}")
 
 
+def _study(verb: Study) -> None:
+    from unicrs_rl.experiments.results import check_judged
+    from unicrs_rl.experiments.study import list_studies, plan_study, run_study
+    from unicrs_rl.experiments.tables import print_tables
+
+    if verb.name is None or verb.list:
+        _print_studies(list_studies(), verb.json)
+        return
+    plan = plan_study(verb.name, _settings(verb, dialogues=verb.dialogues), verb.config)
+    out = verb.out or Path("runs") / plan.name
+    existing = _existing(verb, out)
+    if existing == "force" and Path(verb.name).resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{verb.name}: lies in the folder that --force replaces; choose another --out")
+    with _progress(quiet=verb.json) as progress:
+        done = run_study(plan, out, existing, _workers(verb), progress)
+    if verb.json:
+        print(json.dumps(done.results))
+    else:
+        console = Console()
+        print_tables(done.tables, console if console.is_terminal else Console(width=200))
+        console.print(f"\nThe report: {escape(str(out / 'report.html'))}", highlight=False, soft_wrap=True)
+    for run in done.runs.values():
+        check_judged(run.found["arms"])
+
+
+def _print_studies(studies: list[dict[str, str]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"studies": studies}))
+        return
+    for study in studies:
+        print(f"{study['name']:>15}  {study['title']}")
+
+
 def _report(verb: Report) -> None:
     from unicrs_rl.experiments.report import write_report
     from unicrs_rl.experiments.run_folder import RunFolder
@@ -385,6 +581,25 @@ def _worlds(verb: Worlds) -> None:
             print(f"  {name}: {'; '.join(value) if isinstance(value, list) else value}")
 
 
+def _strategies(verb: Strategies) -> None:
+    from unicrs_rl.experiments.inventory import strategies
+
+    found = strategies()
+    if verb.json:
+        print(json.dumps(found))
+        return
+    print("Strategies (RSO, Table I)")
+    for entry in found["strategies"]:
+        print(f"  {entry['name']:<23}  {entry['category']:<22}  {entry['description']}")
+    print("Labels of INSPIRED")
+    for entry in found["labels"]:
+        print(f"  {entry['name']:<23}  {entry['raw']}")
+    print("Label maps")
+    for name, label_map in found["maps"].items():
+        merged = ", ".join(f"{label} -> {target}" for label, target in label_map["merged"].items())
+        print(f"  {name:<8}  {len(label_map['labels'])} labels  {merged or 'all as they are'}")
+
+
 def _doctor(verb: Doctor) -> None:
     from unicrs_rl.experiments.inventory import examine
 
@@ -403,8 +618,10 @@ _RUN: dict[type, Any] = {
     Train: _train,
     Evaluate: _evaluate,
     Bench: _bench,
+    Study: _study,
     Report: _report,
     Worlds: _worlds,
+    Strategies: _strategies,
     Doctor: _doctor,
 }
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from unicrs_rl.experiments.results import missing_scores
 from unicrs_rl.experiments.verdict import detected, p_text
-from unicrs_rl.judging.metrics import METRICS, Persuasion
+from unicrs_rl.judging.metrics import JUDGED, METRICS, Persuasion
+
+if TYPE_CHECKING:  # what studies draw with takes a second to import
+    from unicrs_rl.experiments.artifacts import Table as StudyTable
 
 _COSTS = (
     ("lm_calls_per_dialogue", "LM calls / dialogue"),
     ("tokens_per_dialogue", "tokens / dialogue"),
+    ("judge_calls_per_dialogue", "the judge's LM calls / dialogue"),
+    ("judge_tokens_per_dialogue", "the judge's tokens / dialogue"),
+    ("judge_seconds", "seconds to judge"),
     ("parameters", "parameters"),
     ("train_seconds", "seconds to train"),
     ("evaluate_seconds", "seconds to evaluate"),
@@ -31,6 +38,24 @@ def print_results(found: Mapping[str, Any], console: Console) -> None:
             console.print(_differences(reference, others))
     console.print(f"\n[bold]{escape(found['verdict'])}[/bold]", highlight=False, soft_wrap=True)
     console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
+    missing = missing_scores(found["arms"])
+    if missing:
+        console.print(escape(f"{missing}."), highlight=False, soft_wrap=True)
+
+
+def print_tables(tables: Iterable[StudyTable], console: Console) -> None:
+    """The tables of a study."""
+    for made in tables:
+        table = Table(title=escape(made.title), title_justify="left", caption=escape(made.note))
+        for title in made.head:
+            table.add_column(escape(title))
+        for row in made.body:
+            cells = [escape(f"{cell.text}\n{cell.small}".strip()) for cell in row]
+            marked = [cell.marked for cell in row]
+            table.add_row(
+                *(f"[bold]{text}[/bold]" if mark else text for text, mark in zip(cells, marked, strict=True))
+            )
+        console.print(table)
 
 
 def _arms(found: Mapping[str, Any]) -> Table:
@@ -39,7 +64,7 @@ def _arms(found: Mapping[str, Any]) -> Table:
     for arm in found["arms"]:
         table.add_column(arm, justify="right")
     for metric in METRICS:
-        cells = [_number(arm["metrics"][metric.name]) for arm in found["arms"].values()]
+        cells = [_mean(arm, metric.name) for arm in found["arms"].values()]
         counts = {arm["counts"][metric.name] for arm in found["arms"].values()}
         partial = counts != {found["protocol"]["dialogues"]}
         notes = [f" ({arm['counts'][metric.name]})" if partial else "" for arm in found["arms"].values()]
@@ -50,9 +75,17 @@ def _arms(found: Mapping[str, Any]) -> Table:
         )
     table.add_section()
     for name, title in _COSTS:
-        table.add_row(title, *(_number(arm["cost"].get(name), 1) for arm in found["arms"].values()))
+        costs = [arm["cost"].get(name) for arm in found["arms"].values()]
+        if any(costs) or not name.startswith("judge_"):
+            table.add_row(title, *(_number(cost, 1) for cost in costs))
     table.caption = "In brackets: dialogues a mean rests on, where some have no value."
     return table
+
+
+def _mean(arm: Mapping[str, Any], metric: str) -> str:
+    """A metric's mean; "missing" where it rests on a judge that never scored."""
+    unjudged = metric in JUDGED and not arm["counts"][metric]
+    return "missing" if unjudged else _number(arm["metrics"][metric])
 
 
 def _share(arm: Mapping[str, Any], case: Persuasion) -> str:

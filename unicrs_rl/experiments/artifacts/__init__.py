@@ -1,0 +1,39 @@
+"""Tables and figures of studies: one file for each kind, made from run folders alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from unicrs_rl.experiments.artifacts.ablation import Ablation
+from unicrs_rl.experiments.artifacts.base import Artifact, Cell, FileName, Finished, Made, Picture, Table
+from unicrs_rl.experiments.artifacts.case import Case
+from unicrs_rl.experiments.artifacts.drawing import house_style
+from unicrs_rl.experiments.artifacts.numbers import Numbers
+from unicrs_rl.experiments.artifacts.scale import Scale
+from unicrs_rl.experiments.artifacts.strategies import Strategies
+
+AnyArtifact: TypeAlias = Annotated[
+    Numbers | Strategies | Scale | Ablation | Case, Field(discriminator="kind")
+]
+KINDS: dict[str, type[Artifact]] = {
+    "numbers": Numbers,
+    "strategies": Strategies,
+    "scale": Scale,
+    "ablation": Ablation,
+    "case": Case,
+}
+
+__all__ = [
+    "KINDS",
+    "AnyArtifact",
+    "Artifact",
+    "Cell",
+    "FileName",
+    "Finished",
+    "Made",
+    "Picture",
+    "Table",
+    "house_style",
+]

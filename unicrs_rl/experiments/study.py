@@ -1,0 +1,397 @@
+"""Studies: several comparisons, and the tables and figures made of them.
+
+A study is a TOML file: ``title``, ``about``, ``[settings]`` of all its runs, one ``[[run]]`` with a name
+(and ``settings`` over those) for each comparison, and one ``[[artifact]]`` for each set of tables and
+figures. It leaves a folder with ``study.toml`` (everything resolved: itself a study), ``runs/NAME`` (run
+folders as ``compare`` writes them), ``tables/``, ``figures/``, ``results.json`` and ``report.html``; all
+but the first two are made anew from the run folders each time.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unicrs_rl.errors import InputError, unknown
+from unicrs_rl.experiments.artifacts import KINDS, AnyArtifact, FileName, Finished, Made, Table, house_style
+from unicrs_rl.experiments.checkpoint import write_atomically
+from unicrs_rl.experiments.compare import compare
+from unicrs_rl.experiments.components import read_corpus, read_world
+from unicrs_rl.experiments.config import (
+    OnExisting,
+    RunConfig,
+    Surface,
+    explain,
+    over,
+    read_settings,
+    resolve,
+)
+from unicrs_rl.experiments.report import ENVIRONMENT
+from unicrs_rl.experiments.run_folder import OF_STUDY, RunFolder, check_writable, visible, writing
+from unicrs_rl.experiments.studies import named_study, names
+from unicrs_rl.experiments.training import Progress
+
+SCHEMA_VERSION = 1
+_SAID = {
+    "missing": "is missing",
+    "string_pattern_mismatch": "must be small letters, digits, '.' and '-', to be a file's name",
+    "union_tag_not_found": "kind is missing",
+}
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudyRun(_Closed):
+    """One comparison of a study: an entry ``[[run]]``."""
+
+    name: FileName = Field(description="of its folder")
+    label: str = Field("", description="what figures call it, if not by its name")
+    settings: Mapping[str, Any] = Field(default={}, description="over those of the study")
+
+
+class Study(_Closed):
+    """A study as its file has it."""
+
+    title: str
+    about: str = Field(description="what it is and what it rests on, for its report")
+    settings: Mapping[str, Any] = Field(default={}, description="of all runs")
+    run: tuple[StudyRun, ...] = Field(min_length=1)
+    artifact: tuple[AnyArtifact, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that can be run.
+
+    Attributes:
+        configs: settings of its runs, resolved, by name.
+    """
+
+    name: str
+    study: Study
+    configs: Mapping[str, RunConfig]
+
+    def toml(self) -> str:
+        """The study with everything resolved; itself a study, which does the same."""
+        runs = [
+            run.model_copy(update={"settings": tomllib.loads(self.configs[run.name].toml())})
+            for run in self.study.run
+        ]
+        whole = self.study.model_copy(update={"settings": {}, "run": tuple(runs)})
+        return tomli_w.dumps(whole.model_dump(mode="json", exclude_none=True))
+
+
+@dataclass(frozen=True)
+class Done:
+    """A study that was run.
+
+    Attributes:
+        runs: by name.
+        tables: of all artifacts, in order.
+        results: the content of ``results.json``.
+    """
+
+    runs: Mapping[str, Finished]
+    tables: Sequence[Table]
+    results: Mapping[str, Any]
+
+
+def list_studies() -> list[dict[str, str]]:
+    """Name, title and description of every study that comes with the package."""
+    found = [(name, _parse(name, named_study(name))) for name in names()]
+    return [{"name": name, "title": study.title, "about": study.about} for name, study in found]
+
+
+def plan_study(which: str, values: Mapping[str, Any], file: Path | None = None) -> Plan:
+    """A study with the settings of its runs.
+
+    Args:
+        which: its name, or the path of a TOML file (one that ends in ``.toml``).
+        values: settings that win over those of the study, such as those of the command line.
+        file: TOML file with settings between the two.
+
+    Raises:
+        InputError: naming the file, and the key, run, arm or metric at fault.
+    """
+    is_path = which.endswith(".toml")
+    study = _parse(which, read_settings(Path(which)) if is_path else named_study(which))
+    configs: dict[str, RunConfig] = {}
+    for run in study.run:
+        place = f"{which}: run {run.name!r}"
+        if run.name in configs:
+            raise InputError(f"{which}: two runs are called {run.name!r}")
+        settings = over(study.settings, run.settings)
+        for name in settings:
+            if name not in RunConfig.model_fields:
+                raise InputError(f"{place}: {unknown('setting', name, RunConfig.model_fields)}")
+        try:
+            configs[run.name] = resolve(values, file, under=settings)
+        except InputError:
+            with _at(place):
+                resolve({}, under=settings)  # whether the study itself is at fault
+            raise
+        if configs[run.name].surface is not Surface.TEXT:
+            raise InputError(f"{place}: surface: a comparison is held in words")
+    _check_artifacts(which, study, configs)
+    return Plan(Path(which).stem if is_path else which, study, configs)
+
+
+def _parse(which: str, content: Mapping[str, Any]) -> Study:
+    """A study checked for its form."""
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        complaint = error
+    problem = complaint.errors()[0]
+    path = problem["loc"]
+    if problem["type"] == "extra_forbidden":
+        place, known = _where(path[:-1])
+        raise InputError(f"{which}: {place}{unknown('key', str(path[-1]), known)}")
+    place, _ = _where(path)
+    if problem["type"] == "union_tag_invalid":
+        raise InputError(f"{which}: {place}{unknown('kind of artifact', problem['ctx']['tag'], KINDS)}")
+    said = _SAID.get(problem["type"])
+    raise InputError(f"{which}: {place}{said or explain(complaint)}")
+
+
+def _where(path: Sequence[str | int]) -> tuple[str, Sequence[str]]:
+    """Where something stands in a study's file, and the keys that can stand there."""
+    said: list[str] = []
+    known: Sequence[str] = list(Study.model_fields)
+    for part in path:
+        if isinstance(part, int):
+            said[-1] += f" {part + 1}"
+        elif part in KINDS and said and said[-1].startswith("artifact"):
+            known = list(KINDS[part].model_fields)
+        else:
+            said.append(part)
+            known = list(StudyRun.model_fields) if part == "run" else known
+    return ": ".join(said) + ": " if said else "", known
+
+
+def _check_artifacts(which: str, study: Study, configs: Mapping[str, RunConfig]) -> None:
+    """Everything that artifacts are made of has to be made by a run."""
+    made = set()
+    for artifact in study.artifact:
+        with _at(f"{which}: artifact {artifact.name!r}"):
+            if artifact.name in made:
+                raise InputError("another artifact has this name")
+            made.add(artifact.name)
+            artifact.check()
+            for run, arm in artifact.needs:
+                if run not in configs:
+                    raise unknown("run", run, configs)
+                if arm not in configs[run].arms:
+                    raise InputError(f"run {run!r} has no such arm: {unknown('arm', arm, configs[run].arms)}")
+            for arm in artifact.labels:
+                if arm not in (arms := {arm for _, arm in artifact.needs}):
+                    raise InputError(f"labels: {unknown('arm', arm, arms)}")
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Say in complaints from within where the fault stands."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
+class StudyFolder:
+    """Paths of a study.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.study_file = path / "study.toml"
+        self.tables = path / "tables"
+        self.figures = path / "figures"
+        self.results = path / "results.json"
+        self.report = path / "report.html"
+
+    def run(self, name: str) -> Path:
+        """The run folder of a run."""
+        return self.path / "runs" / name
+
+    @classmethod
+    def open(cls, path: Path, plan: Plan, existing: OnExisting) -> StudyFolder:
+        """Make a new folder, or take up an old one.
+
+        Raises:
+            InputError: if there is one and neither resuming nor replacing was asked for, if it belongs to
+                another study, is no study's, holds something that no study wrote (when replacing), or
+                cannot be written.
+        """
+        folder = cls(path)
+        check_writable(path)
+        if path.exists() and (not path.is_dir() or any(visible(path))):
+            folder._check_existing(plan, existing)
+            if existing == "force":
+                with folder.locked():
+                    writing(path, folder._empty)
+        writing(path, lambda: folder._lay_out(plan))
+        return folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process alone.
+
+        Raises:
+            InputError: if another one holds it.
+        """
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise InputError(f"{self.path}: another study is writing to this folder") from None
+
+    def _check_existing(self, plan: Plan, existing: OnExisting) -> None:
+        try:
+            old = read_settings(self.study_file)
+        except InputError:
+            old = {}
+        if not old.keys() >= {"title", "run", "artifact"}:
+            raise InputError(f"{self.path}: exists and is not the folder of a study; choose another --out")
+        if existing == "refuse":
+            raise InputError(f"{self.path}: exists already; --resume goes on with it, --force replaces it")
+        if existing == "force" and (foreign := OF_STUDY.foreign(self.path)):
+            raise InputError(
+                f"{self.path}: not replaced, because no study wrote {foreign!r} in it; "
+                "move that away, or choose another --out"
+            )
+        if existing == "resume" and (changed := _changed(old, tomllib.loads(plan.toml()))):
+            raise InputError(f"{self.path}: was started with another {changed}; it cannot be resumed")
+
+    def _lay_out(self, plan: Plan) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.study_file, plan.toml())  # first: it makes the folder one to be resumed
+        for place in (self.path / "runs", self.tables, self.figures):
+            place.mkdir(exist_ok=True)
+
+    def _empty(self) -> None:
+        """Delete what studies write, the file by which it is known as one last."""
+        OF_STUDY.delete(self.path, lambda name: name == self.results.name)
+        OF_STUDY.delete(self.path, lambda name: name != self.study_file.name)
+        self.study_file.unlink()
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """What, if anything, two studies differ in, in words."""
+    runs = [{run["name"]: run.get("settings", {}) for run in study["run"]} for study in (old, new)]
+    for name in sorted(runs[0].keys() ^ runs[1].keys()):
+        return f"run {name!r}"
+    for name, before in runs[0].items():
+        now = runs[1][name]
+        for setting in sorted({*before, *now}):
+            if before.get(setting) != now.get(setting):
+                return f"{setting!r} in run {name!r}"
+    return next((repr(key) for key in sorted({*old, *new}) if old.get(key) != new.get(key)), None)
+
+
+def run_study(
+    plan: Plan,
+    out: Path,
+    existing: OnExisting = "refuse",
+    workers: int = 1,
+    progress: Progress = lambda *_: None,
+) -> Done:
+    """Run what is not yet run, and make all tables and figures from the run folders.
+
+    Raises:
+        InputError: before anything is written, if something is wrong with the input.
+    """
+    for config in plan.configs.values():
+        read_world(config)
+        read_corpus(config)
+    folder = StudyFolder.open(out, plan, existing)
+    with folder.locked():
+        for done, (name, config) in enumerate(plan.configs.items()):
+            progress("runs", done, len(plan.configs))
+            compare(config, folder.run(name), "resume", workers, progress=_named(name, plan, progress))
+        progress("runs", len(plan.configs), len(plan.configs))
+        return write_artifacts(folder, plan)
+
+
+def _named(name: str, plan: Plan, progress: Progress) -> Progress:
+    """Progress that says of which run it is, where there are several."""
+    if len(plan.configs) == 1:
+        return progress
+    return lambda what, done, total: progress(f"{name}: {what}", done, total)
+
+
+def write_artifacts(folder: StudyFolder, plan: Plan) -> Done:
+    """Make tables, figures, results and report from the run folders alone."""
+    runs = {}
+    for run in plan.study.run:
+        there = RunFolder(folder.run(run.name))
+        runs[run.name] = Finished(run.name, run.label or run.name, there, there.read_json(there.results))
+    made: dict[str, Made] = {}
+    with house_style():
+        for artifact in plan.study.artifact:
+            made[artifact.name] = artifact.make(runs)
+    OF_STUDY.delete(folder.path, lambda name: name.startswith(("tables/", "figures/")))
+    for place in (folder.tables, folder.figures):
+        place.mkdir(exist_ok=True)
+    for one in made.values():
+        for table in one.tables:
+            write_atomically(folder.tables / f"{table.name}.csv", table.csv)
+            write_atomically(folder.tables / f"{table.name}.md", table.markdown)
+        for picture in one.pictures:
+            write_atomically(folder.figures / f"{picture.name}.png", picture.png)
+    found = _results(plan, runs, made)
+    write_atomically(folder.results, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder.report, _page(folder, plan, runs, made))
+    return Done(runs, [table for one in made.values() for table in one.tables], found)
+
+
+def _results(plan: Plan, runs: Mapping[str, Finished], made: Mapping[str, Made]) -> dict[str, Any]:
+    kept = ("world", "world_fingerprint", "protocol", "rests_on")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": plan.name,
+        "title": plan.study.title,
+        "runs": {name: {key: run.found[key] for key in kept} for name, run in runs.items()},
+        "artifacts": {
+            artifact.name: {
+                "kind": artifact.kind,
+                "title": artifact.title,
+                "tables": {table.name: list(table.rows) for table in made[artifact.name].tables},
+                "figures": {p.name: p.caption for p in made[artifact.name].pictures},
+            }
+            for artifact in plan.study.artifact
+        },
+    }
+
+
+def _page(folder: StudyFolder, plan: Plan, runs: Mapping[str, Finished], made: Mapping[str, Made]) -> str:
+    """The report: one file that opens without network."""
+    return ENVIRONMENT.get_template("study.html.jinja").render(
+        name=plan.name,
+        study=plan.study,
+        runs=runs,
+        made=made,
+        image=lambda picture: base64.b64encode(picture.png).decode(),
+        config=folder.study_file.read_text("utf-8"),
+        provenance={name: run.folder.read_json(run.folder.provenance) for name, run in runs.items()},
+        timings={name: run.folder.read_json(run.folder.timings) for name, run in runs.items()},
+        selected_on_test=False,
+        learning=[],
+        unreadable=[],
+        figures={},
+        plotly="",
+    )
