@@ -151,7 +151,7 @@ class RsoConfig(BaseModel):
     batch_size: int = Field(32, ge=1, description="supervised samples per step")
     returns: Returns = Field(Returns.MEAN, description="what a strategy is credited with")
     discount: float = Field(0.99, ge=0, le=1, description="gamma, per turn")
-    entropy: float = Field(0.005, ge=0, description="beta, weight of the entropy bonus")
+    entropy: float = Field(0.02, ge=0, description="beta, weight of the entropy bonus")
     kl: float = Field(0.0, ge=0, description="kappa, weight of the divergence from the warmed-up planner")
     baseline: Baseline = Field(Baseline.GROUP, description="what is subtracted from the return")
     value_learning_rate: float = Field(1e-2, gt=0, description="of the learned baseline")
