@@ -23,7 +23,7 @@ from unicrs_rl import draws
 from unicrs_rl.dialogue import Act, Decisions, Dialogue, Outcome, Plan
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import bench as benching
-from unicrs_rl.experiments import checkpoint, presets, rollout, single
+from unicrs_rl.experiments import checkpoint, rollout, single
 from unicrs_rl.experiments.compare import train_arm
 from unicrs_rl.experiments.components import Components, build
 from unicrs_rl.experiments.config import RunConfig, Surface, resolve, trained_alone
@@ -31,6 +31,7 @@ from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.experiments.curves import read_curves
 from unicrs_rl.experiments.rollout import Outcomes, dreamed, hold
 from unicrs_rl.experiments.run_folder import RunFolder
+from unicrs_rl.experiments.shipped import presets
 from unicrs_rl.experiments.single import Contender, evaluate_arm
 from unicrs_rl.experiments.timing import THRESHOLDS, fit_recommend_above
 from unicrs_rl.experiments.training import restore, train
@@ -714,7 +715,7 @@ MCR_PRESETS = ("ear", "scpr", "unicorn-code", "unicorn-paper")
 def test_these_are_the_presets() -> None:
     assert presets.names() == tuple(sorted((*MCR_PRESETS, "rso-paper")))
     with pytest.raises(InputError, match="did you mean unicorn-code"):
-        presets.preset("unicorn-cod")
+        presets.read("unicorn-cod")
 
 
 @pytest.mark.parametrize("name", MCR_PRESETS)
@@ -723,7 +724,7 @@ def test_a_preset_resolves_and_trains(
 ) -> None:
     config = reproduced(name)
     assert (config.user, config.surface, config.seeds) == ("mcr", Surface.SEMANTIC, (0,))
-    for setting, value in presets.preset(name).items():
+    for setting, value in presets.read(name).items():
         resolved = config.model_dump(mode="json")[setting]
         assert resolved == value, setting
     assert resolve({}, under=config.model_dump(mode="json", exclude_none=True)) == config

@@ -27,8 +27,8 @@ from unicrs_rl.experiments.artifacts.case import Case
 from unicrs_rl.experiments.artifacts.numbers import Numbers
 from unicrs_rl.experiments.artifacts.strategies import counted, undecided
 from unicrs_rl.experiments.run_folder import RunFolder
+from unicrs_rl.experiments.shipped import studies
 from unicrs_rl.experiments.statistics import entropy, interval_of_total
-from unicrs_rl.experiments.studies import names
 from unicrs_rl.experiments.study import StudyFolder, plan_study, run_study
 
 PAPER = ("rso-ablation", "rso-case", "rso-main", "rso-scale", "rso-strategies")
@@ -183,7 +183,7 @@ def check_products(out: Path) -> dict[str, Any]:
 
 
 def test_the_papers_experiments_are_all_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert names() == PAPER
+    assert studies.names() == PAPER
     for arguments in (["study"], ["study", "--list"]):
         assert main(arguments) == 0
         listed = capsys.readouterr().out

@@ -13,7 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from unicrs_rl.errors import InputError, unknown
-from unicrs_rl.experiments.presets import preset
+from unicrs_rl.experiments.shipped import presets
 from unicrs_rl.graphs.belief import Reject, Scoring
 from unicrs_rl.graphs.candidates import AskScore, Question, Switches
 from unicrs_rl.graphs.embeddings import EmbeddingConfig
@@ -374,7 +374,7 @@ def trained_alone(values: Mapping[str, Any], file: Path | None, reproduce: str |
     Raises:
         InputError: if there is no such system, or it is not about the arm.
     """
-    published = preset(reproduce) if reproduce is not None else {}
+    published = presets.read(reproduce) if reproduce is not None else {}
     for arm in _arms_in(values) if published else ():
         if arm not in published["arm"]:
             known = " and ".join(published["arm"])

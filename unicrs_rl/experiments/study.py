@@ -38,7 +38,7 @@ from unicrs_rl.experiments.config import (
 )
 from unicrs_rl.experiments.report import ENVIRONMENT
 from unicrs_rl.experiments.run_folder import OF_STUDY, RunFolder, check_writable, visible, writing
-from unicrs_rl.experiments.studies import named_study, names
+from unicrs_rl.experiments.shipped import studies
 from unicrs_rl.experiments.training import Progress
 
 SCHEMA_VERSION = 1
@@ -110,7 +110,7 @@ class Done:
 
 def list_studies() -> list[dict[str, str]]:
     """Name, title and description of every study that comes with the package."""
-    found = [(name, _parse(name, named_study(name))) for name in names()]
+    found = [(name, _parse(name, studies.read(name))) for name in studies.names()]
     return [{"name": name, "title": study.title, "about": study.about} for name, study in found]
 
 
@@ -126,7 +126,7 @@ def plan_study(which: str, values: Mapping[str, Any], file: Path | None = None) 
         InputError: naming the file, and the key, run, arm or metric at fault.
     """
     is_path = which.endswith(".toml")
-    study = _parse(which, read_settings(Path(which)) if is_path else named_study(which))
+    study = _parse(which, read_settings(Path(which)) if is_path else studies.read(which))
     configs: dict[str, RunConfig] = {}
     for run in study.run:
         place = f"{which}: run {run.name!r}"
