@@ -622,6 +622,22 @@ def test_a_judge_that_never_answers_in_format_costs_its_metrics_only(
     assert "scored no dialogue of random" in err
 
 
+def test_a_training_that_was_never_judged_says_so_and_keeps_its_checkpoint(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bistros: Path, babbler: Path
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        SETTINGS + "[arm.rso]\nwidth = 32\nwarm_up_share = 0.0\nrollouts = 1\nbaseline = 'none'\n"
+    )
+    chosen = ("--llm", "transformers", "--model", str(babbler), "--config", str(settings))
+    run = tmp_path / "trained"
+    size = ("--train-dialogues", "2", "--seeds", "0", "--workers", "1", "--out", str(run))
+    code, _, err = call(capsys, "train", "--arm", "rso", "--world", str(bistros), *chosen, *size)
+    assert code == 3
+    assert err.splitlines()[-1].startswith("unicrs-rl: the judge gave no score in the training of rso-seed0")
+    assert (run / "checkpoints" / "rso-seed0.safetensors").is_file()
+
+
 def test_a_seed_makes_the_same_bytes_with_a_real_model(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, bistros: Path, babbler: Path
 ) -> None:

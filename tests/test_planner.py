@@ -208,11 +208,22 @@ def swap_tokenizer(folder: Path) -> None:
     train_tokenizer(words, 2500).save_pretrained(folder)
 
 
+def shrink_tokenizer(folder: Path) -> None:
+    train_tokenizer(["a"], 300).save_pretrained(folder)
+
+
+def pad_with_another(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": 7}))
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
         (drop_padding, "no padding token"),
         (swap_tokenizer, "does not belong to it"),
+        (shrink_tokenizer, "does not belong to it: it has"),
+        (pad_with_another, "does not belong to it: it pads with"),
         (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
         (lambda folder: (folder / "config.json").unlink(), "cannot be loaded"),
         (lambda folder: [path.unlink() for path in folder.glob("tokenizer*")], "tokenizer|cannot be loaded"),
@@ -228,6 +239,11 @@ def test_an_encoder_that_does_not_fit_is_one_clear_line(
         pretrained_planner(str(folder), 64)
     assert "encoder" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_encoder_is_not_looked_for_on_a_hub() -> None:
+    with pytest.raises(InputError, match="did you mean minilm"):
+        encoder_source("minilm2")
 
 
 def test_minilm_that_is_not_installed_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Act, Decision, Dialogue, LabelMap, Reply, Strategy, Turn
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
-from unicrs_rl.experiments.components import Components
+from unicrs_rl.experiments.components import Components, starting_points
 from unicrs_rl.experiments.config import resolve, trained_alone
 from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.experiments.run_folder import RunFolder
@@ -129,6 +129,11 @@ def play_bandit(learner: Rso, components: Components, rounds: int) -> dict[str, 
         learner.observe([row.key for row in states.rows], earned, [True] * 16)
         curves = learner.learn()
     return curves
+
+
+def _start(settings: dict[str, object]) -> dict[str, Path]:
+    """What a comparison looks at before it begins to train."""
+    return starting_points(resolve(settings))
 
 
 @pytest.mark.parametrize("baseline", list(Baseline))
@@ -302,7 +307,7 @@ def test_an_incomplete_encoder_is_refused_before_a_run(tmp_path: Path, missing: 
     for path in folder.glob(missing):
         path.unlink()
     with pytest.raises(InputError, match=r"arm\.rso\.encoder"):
-        resolve({"arm": {"rso": {"encoder": str(folder)}}})
+        _start({"arm": {"rso": {"encoder": str(folder)}}})
 
 
 def test_group_baseline_is_what_the_others_of_the_group_returned() -> None:
@@ -404,7 +409,7 @@ def test_a_warmed_up_planner_is_gone_on_from(components: Components, tmp_path: P
         assert learner.planner is not None
         assert not changed(dict(planner.state_dict()), dict(learner.planner.state_dict()))
     with pytest.raises(InputError, match=r"arm\.rso\.start.*no such planner"):
-        resolve({"arm": {"rso": {"start": str(tmp_path / "nothing")}}})
+        _start({"arm": {"rso": {"start": str(tmp_path / "nothing")}}})
 
 
 def test_rewards_for_other_conversations_are_refused(components: Components) -> None:
@@ -440,6 +445,7 @@ def test_the_papers_settings_are_a_preset(components: Components) -> None:
     values = {"arms": "rso"}
     config = resolve(values, None, trained_alone(values, None, "rso-paper"))
     assert (config.limit, config.judge_samples, config.reward.signal) == (10, 10, Signal.PUBLISHED)
+    assert config.train_batch == 1  # one conversation, one step
     assert config.experts_of("rso").retriever is Retrieval.SIMILARITY
     learner = Rso(context_of(components, options=config.settings("rso")))
     own = learner.config

@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score
 from unicrs_rl.cli import main
 from unicrs_rl.dialogue import STRATEGIES, LabelMap, Strategy
 from unicrs_rl.errors import InputError
-from unicrs_rl.experiments import supervised
+from unicrs_rl.experiments import checkpoint, supervised
 from unicrs_rl.experiments.supervised import (
     SupervisedConfig,
     evaluate_planner,
@@ -307,7 +307,7 @@ def test_a_dialogue_without_recommender_is_left_out_and_counted(corpus: Path, tm
     write(corpus / "inspired-valid.jsonl", [alone, *(dialogue(f"v{i}", i) for i in range(5))])
     made = train_planner(quick(corpus), tmp_path / "run", "refuse")
     assert made["valid"]["dialogues"] == 5
-    assert any(note.startswith("1 dialogues without recommender turns") for note in made["valid"]["notes"])
+    assert any(note.startswith("1 dialogue without recommender turns") for note in made["valid"]["notes"])
     write(corpus / "inspired-valid.jsonl", [alone])
     with pytest.raises(InputError, match=r"inspired-valid\.jsonl.*does the recommender speak"):
         train_planner(quick(corpus), tmp_path / "other", "refuse")
@@ -408,6 +408,52 @@ def test_a_changed_corpus_is_not_resumed(corpus: Path, tmp_path: Path) -> None:
     write(corpus / "inspired-train.jsonl", [dialogue(f"n{i}", 77 + i) for i in range(60)])
     with pytest.raises(InputError, match="corpus changed"):
         train_planner(quick(corpus), out, "resume")
+
+
+def test_reinforcement_goes_on_from_a_warmed_up_run(
+    corpus: Path, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "planner"
+    assert call(capsys, *sft(corpus, settings, run))[0] == 0
+    rl = (
+        "train",
+        "--arm",
+        "rso",
+        "--stage",
+        "rl",
+        "--world",
+        "movies",
+        "--train-dialogues",
+        "8",
+        "--seeds",
+        "0",
+    )
+    assert call(capsys, *rl, "--planner", str(run), "--out", str(tmp_path / "rl"))[0] == 0
+    assert call(capsys, *rl, "--out", str(run))[0] == 0
+    told, beside = (
+        checkpoint.load(out / "checkpoints" / "rso-seed0.safetensors")[0]
+        for out in (tmp_path / "rl", run / "rl")
+    )
+    warmed_up = load_planner(run / "checkpoints" / "planner.safetensors").state_dict()
+    for name, tensor in warmed_up.items():
+        assert torch.equal(told[f"planner.{name}"], beside[f"planner.{name}"])
+        reinforced = not torch.equal(told[f"planner.{name}"], tensor)
+        assert reinforced == name.startswith("classifier.")
+    code, out, _ = call(capsys, "evaluate", str(run / "rl"), "--dialogues", "8", "--json")
+    assert (code, json.loads(out)["arm"]) == (0, "rso")
+    (run / "checkpoints" / "planner.safetensors").rename(tmp_path / "elsewhere.safetensors")
+    moved, out, _ = call(capsys, "evaluate", str(run / "rl"), "--dialogues", "8", "--json")
+    assert (moved, json.loads(out)["arm"]) == (0, "rso")  # what it learned is in its own checkpoint
+    (run / "checkpoints" / "planner.safetensors").write_bytes(b"another planner")
+    assert "the data changed" in complaint(capsys, *rl, "--out", str(run), "--resume")
+    assert "goes on from a warmed-up planner" in complaint(capsys, *rl, "--out", str(tmp_path / "other"))
+    assert "makes a new planner" in complaint(capsys, *sft(corpus, settings, run, "--planner", str(run)))
+    assert "the planner of --planner has its own" in complaint(
+        capsys, *rl, "--planner", str(run), "--labels", "rso", "--out", str(tmp_path / "other")
+    )
+    assert "no such planner" in complaint(
+        capsys, *rl, "--planner", str(tmp_path / "nowhere"), "--out", str(tmp_path / "other")
+    )
 
 
 def test_planner_options_of_another_arm_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

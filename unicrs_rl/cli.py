@@ -222,6 +222,7 @@ _VERBS: dict[str, type] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # our own line says what could not be had
     try:
         verb = _parse(sys.argv[1:] if arguments is None else list(arguments))
         _RUN[type(verb)](verb)
@@ -385,9 +386,11 @@ def _train(verb: Train) -> None:
         made = train_arm(config, verb.out, _existing(verb, verb.out), _workers(verb), progress)
     if verb.json:
         print(json.dumps(made))
-        return
-    for name in made["checkpoints"]:
-        print(verb.out / name)
+    else:
+        for name in made["checkpoints"]:
+            print(verb.out / name)
+    if made["unscored"]:
+        raise Unjudged(f"the judge gave no score in the training of {', '.join(made['unscored'])}")
 
 
 def _planner_settings(verb: Train) -> dict[str, Any]:
@@ -398,6 +401,13 @@ def _planner_settings(verb: Train) -> dict[str, Any]:
     for option in ("stage", "planner", *own):
         if not verb.arm.startswith("rso") and getattr(verb, option) is not None:
             raise InputError(f"--{option}: is for --arm rso, not {verb.arm!r}")
+    if verb.planner is not None and verb.corpus is not None:
+        raise InputError("--planner: has learned from a corpus already; leave --corpus out")
+    if verb.stage == "rl" and verb.planner is None and verb.corpus is None and verb.config is None:
+        raise InputError(
+            "--stage rl: goes on from a warmed-up planner; --planner RUN names a run of --stage sft, and "
+            "--corpus DIR warms one up at the start (without --stage, a prior does)"
+        )
     if verb.planner is not None and own:
         raise InputError(f"--{next(iter(own))}: the planner of --planner has its own")
     if verb.planner is not None:
@@ -420,6 +430,8 @@ def _train_planner(verb: Train) -> None:
 
     if verb.arm != "rso":
         raise InputError(f"--stage sft: is for --arm rso, not {verb.arm!r}")
+    if verb.planner is not None:
+        raise InputError("--planner: --stage sft makes a new planner; --stage rl goes on from one")
     given = _settings(verb, reproduce=verb.reproduce)
     for name in given:
         if name not in ("corpus", "data", "seeds"):
@@ -437,6 +449,7 @@ def _train_planner(verb: Train) -> None:
         part = found[split]
         print(f"{split}: {part['samples']} samples of {part['dialogues']} dialogues")
         print("  " + ", ".join(f"{name} {count}" for name, count in part["class_counts"].items()))
+        print("".join(f"  {note}\n" for note in part["notes"]), end="")
     _print_agreement(found["valid"])
     print(verb.out / "checkpoints" / "planner.safetensors")
 
@@ -465,6 +478,7 @@ def _evaluate_planner(verb: Evaluate, run: Path) -> None:
         return
     print(f"{found['split']}: {found['samples']} samples of {found['dialogues']} dialogues")
     print(f"{found['protocol']}; encoder {found['encoder']}, label map {found['labels']}")
+    print("".join(f"{note}\n" for note in found["notes"]), end="")
     _print_agreement(found)
 
 

@@ -11,7 +11,13 @@ from typing import Any
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
-from unicrs_rl.experiments.components import Components, read_corpus, read_language_model, read_world
+from unicrs_rl.experiments.components import (
+    Components,
+    read_corpus,
+    read_language_model,
+    read_world,
+    starting_points,
+)
 from unicrs_rl.experiments.config import OnExisting, RunConfig, Surface
 from unicrs_rl.experiments.evaluation import BATCH
 from unicrs_rl.experiments.jobs import Job, plan, run_jobs, shared_components
@@ -70,7 +76,8 @@ def train_arm(
     """Train arms into a run folder without evaluating them.
 
     Returns:
-        Seconds of training by job, the checkpoints made, and the report.
+        Seconds of training by job, the checkpoints made, the report, and the jobs in which the judge
+        gave no score at all.
 
     Raises:
         InputError: before anything is written, if something is wrong with the input.
@@ -91,7 +98,34 @@ def train_arm(
         made = [folder.checkpoint(job.arm, job.seed) for job in jobs]
         files = [str(path.relative_to(folder.path)) for path in made if path.is_file()]
         write_report(folder)
-        return timings | {"run": str(folder.path), "checkpoints": files, "report": folder.report.name}
+        unscored = [path.stem for path in made if _unscored(path)]
+        return timings | {
+            "run": str(folder.path),
+            "checkpoints": files,
+            "report": folder.report.name,
+            "unscored": unscored,
+        }
+
+
+def _unscored(path: Path) -> bool:
+    """Whether a training was judged and never got a score."""
+    if not path.is_file():
+        return False
+    _, header = checkpoint.load(path)
+    return bool(header["unscored"] and header["done"])
+
+
+def read_input(config: RunConfig) -> World:
+    """The world, after a look at everything else that a run will need.
+
+    Raises:
+        InputError: if something is missing or broken.
+    """
+    world = read_world(config)
+    read_corpus(config)
+    read_language_model(config, world)
+    starting_points(config)
+    return world
 
 
 def _open(config: RunConfig, out: Path, existing: OnExisting) -> tuple[RunFolder, World, dict[str, Any]]:
@@ -102,10 +136,8 @@ def _open(config: RunConfig, out: Path, existing: OnExisting) -> tuple[RunFolder
     Raises:
         InputError: also if the data are not those that a run to be resumed was started with.
     """
-    world = read_world(config)
-    read_corpus(config)
-    read_language_model(config, world)
-    origin = provenance(config, world)
+    world = read_input(config)
+    origin = provenance(config, world, starting_points(config))
     folder = RunFolder.open(out, config, existing)
     if existing == "resume" and folder.provenance.is_file():
         changed = changed_file(folder.read_json(folder.provenance), origin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +160,22 @@ def read_corpus(config: RunConfig) -> tuple[Dialogue, ...]:
         InputError: if they cannot be read.
     """
     return () if config.corpus is None else inspired.read(config.corpus, Split.TRAIN).dialogues
+
+
+def starting_points(config: RunConfig) -> dict[str, Path]:
+    """The files that trainings of a configuration start from, by arm.
+
+    Raises:
+        InputError: naming the setting, if one is missing, or something else that a training needs.
+    """
+    found = {}
+    for arm in filter(config.trains, config.arms):
+        try:
+            for path in policy_class(arm).files(config.settings(arm)):
+                found[arm] = path
+        except InputError as error:
+            raise InputError(f"arm.{arm}.{error}") from None
+    return found
 
 
 def _listed(config: RunConfig) -> int:

@@ -54,11 +54,14 @@ def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
 
 
-def provenance(config: RunConfig, world: World) -> dict[str, Any]:
+def provenance(config: RunConfig, world: World, starts: Mapping[str, Path] | None = None) -> dict[str, Any]:
     """Everything about the origin of a run that its configuration does not say.
 
     Data files are named from the folder of their data on, so that the same data has the same names
     on every machine.
+
+    Args:
+        starts: files that trainings start from, by arm.
     """
     return {
         "versions": versions(),
@@ -66,6 +69,7 @@ def provenance(config: RunConfig, world: World) -> dict[str, Any]:
         "world": {"name": world.name, "fingerprint": world.fingerprint},
         "data": _hashes(world.files, config.data or Path(config.world)),
         "corpus": _hashes(_corpus_files(config.corpus), config.corpus) if config.corpus else {},
+        "starts": {arm: _sha256(path) for arm, path in (starts or {}).items()},
         "machine": _machine(),
     }
 
@@ -91,7 +95,7 @@ def _machine() -> dict[str, Any]:
 
 def changed_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The first data file, if any, in which the origins of two runs differ."""
-    for kind in ("data", "corpus"):
+    for kind in ("data", "corpus", "starts"):
         old, new = before.get(kind, {}), now.get(kind, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
@@ -106,6 +110,8 @@ def _corpus_files(corpus: Path) -> list[Path]:
 
 def _hashes(files: Iterable[Path], root: Path) -> dict[str, str]:
     """SHA-256 by the file's name from the data's folder on."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
+    return {path.relative_to(root).as_posix(): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -232,7 +232,7 @@ def check_judged(arms: Mapping[str, Mapping[str, Any]]) -> None:
     }
     if silent:
         raise Unjudged(
-            f"the judge scored no dialogue of {', '.join(silent)}: Judge and Conv-SR are missing there, "
+            f"the judge scored no dialogue of {', '.join(silent)}: what rests on it is missing there, "
             f"everything else holds. {missing_scores(silent)}"
         )
 

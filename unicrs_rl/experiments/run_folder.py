@@ -223,7 +223,7 @@ class RunFolder:
             raise InputError(f"{self.path}: exists already; --resume goes on with it, --force replaces it")
         if existing == "force" and (foreign := self.belongings.foreign(self.path)):
             raise InputError(
-                f"{self.path}: not replaced, because no run wrote {foreign!r} in it; "
+                f"{self.path}: not replaced, because {foreign!r} in it is not what this kind of run writes; "
                 "move that away, or choose another --out"
             )
         if existing == "resume":

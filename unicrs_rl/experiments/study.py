@@ -25,8 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from unicrs_rl.errors import InputError, unknown
 from unicrs_rl.experiments.artifacts import KINDS, AnyArtifact, FileName, Finished, Made, Table, house_style
 from unicrs_rl.experiments.checkpoint import write_atomically
-from unicrs_rl.experiments.compare import compare
-from unicrs_rl.experiments.components import read_corpus, read_world
+from unicrs_rl.experiments.compare import compare, read_input
 from unicrs_rl.experiments.config import (
     OnExisting,
     RunConfig,
@@ -316,8 +315,7 @@ def run_study(
         InputError: before anything is written, if something is wrong with the input.
     """
     for config in plan.configs.values():
-        read_world(config)
-        read_corpus(config)
+        read_input(config)
     folder = StudyFolder.open(out, plan, existing)
     with folder.locked():
         for done, (name, config) in enumerate(plan.configs.items()):

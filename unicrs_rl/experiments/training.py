@@ -50,13 +50,14 @@ def train(
     config = components.config
     path = folder.checkpoint(arm, seed)
     sessions = _sessions(components, learner.rollouts, seed)
-    done, earlier, finished, tried = _resume(learner, path, components)
+    done, earlier, finished, tried, unscored = _resume(learner, path, components)
     if finished:
         return earlier
     started = time.perf_counter()
     learner.prepare()
     semantic = config.surface is Surface.SEMANTIC
     lead = _Batched(learner, components) if semantic else _Talking(learner, components.of(arm))
+    lead.unscored &= unscored
     every = max(config.train_batch, len(sessions) // CHECKPOINTS)
     saved = done
     with _writer(folder.tensorboard(arm, seed), done) as writer:
@@ -75,7 +76,7 @@ def train(
                     tried.give_back(learner)
                 writer.flush()  # a killed run goes on from this checkpoint, and so do its curves
                 seconds = earlier + time.perf_counter() - started
-                _save(learner, path, components, done, seconds, finished, tried)
+                _save(learner, path, components, done, seconds, finished, tried, lead.unscored)
                 saved = done
     return earlier + time.perf_counter() - started
 
@@ -107,10 +108,12 @@ class _Talking:
     def __init__(self, learner: Learner, components: Components) -> None:
         self.learner = learner
         self.conversations = Conversations(components)
+        self.unscored = True  # until the judge gives a score
 
     def __call__(self, batch: Sequence[Session]) -> dict[str, float]:
         episodes = self.conversations.hold(self.learner, batch, learning=True)
         turns = [turn for episode in episodes for turn in episode.dialogue.turns]
+        self.unscored &= all(turn.score is None for turn in turns)
         n = len(episodes)
         return self.learner.learn() | {
             "episode/reward": sum(turn.reward for turn in turns) / n,
@@ -127,6 +130,7 @@ class _Batched:
     def __init__(self, learner: Learner, components: Components) -> None:
         self.learner, self.components = learner, components
         self.engine = components.engine()
+        self.unscored = False  # nobody judges
 
     def __call__(self, batch: Sequence[Session]) -> dict[str, float]:
         if self.components.config.train_targets is TrainTargets.PRIOR:
@@ -207,14 +211,15 @@ def _writer(directory: Path, done: int) -> SummaryWriter:
     return SummaryWriter(str(directory), purge_step=done + 1)
 
 
-def _resume(learner: Learner, path: Path, components: Components) -> tuple[int, float, bool, _Tried]:
-    """Conversations led, seconds spent, whether training is finished, and trials, from a checkpoint."""
+def _resume(learner: Learner, path: Path, components: Components) -> tuple[int, float, bool, _Tried, bool]:
+    """From a checkpoint: conversations led, seconds spent, whether training is finished, trials, and
+    whether the judge has given no score so far."""
     if not path.is_file():
-        return 0, 0.0, False, _Tried([], {}, None)
+        return 0, 0.0, False, _Tried([], {}, None), True
     tensors, header = checkpoint.load(path, components.world.fingerprint)
     learner.load(tensors, header["learner"])
     tried = _Tried(header["tried"], under("best.", tensors), header["best"], header["kept"])
-    return header["done"], header["seconds"], header["finished"], tried
+    return header["done"], header["seconds"], header["finished"], tried, header["unscored"]
 
 
 def _save(
@@ -225,6 +230,7 @@ def _save(
     seconds: float,
     finished: bool,
     tried: _Tried,
+    unscored: bool,
 ) -> None:
     """Write a checkpoint; the last one is the best one tried."""
     if finished and tried.header is not None:
@@ -237,6 +243,7 @@ def _save(
         "done": done,
         "seconds": round(seconds, 3),
         "finished": finished,
+        "unscored": unscored,
         "learner": state,
         "tried": tried.rows,
         "kept": tried.kept,

@@ -104,5 +104,6 @@ def check_settings(arm: str, settings: Mapping[str, Any]) -> None:
         policy_class(arm).Config.model_validate(settings)
     except ValidationError as error:
         problem = error.errors()[0]
+        said = problem.get("ctx", {}).get("error", problem["msg"])
         name = ".".join(("arm", arm, *map(str, problem["loc"])))
-        raise InputError(f"{name}: {problem['msg']}") from None
+        raise InputError(f"{name}: {said}") from None

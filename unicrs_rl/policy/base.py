@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,6 +79,15 @@ class Policy(ABC):
 
     def __init__(self, context: ArmContext) -> None:
         self.context = context
+
+    @classmethod
+    def files(cls, settings: Mapping[str, Any]) -> tuple[Path, ...]:  # noqa: ARG003  whoever has, overrides
+        """Files that a training with these settings starts from; what else it needs is looked at.
+
+        Raises:
+            InputError: naming the setting, if something is not there.
+        """
+        return ()
 
     @abstractmethod
     def decide(self, states: States) -> list[Plan]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import resources, util
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ _RESERVED = 2
 _PADDING, _UNKNOWN = "[PAD]", "[UNK]"
 _MARK = {"seeker": "user", "recommender": "system"}
 """Speakers in words of one token in nearly every vocabulary."""
+_LEAST_USED = 0.9
+"""Share of an encoder's embeddings that its tokenizer has tokens for, at least; some have a few to spare."""
 _RECENT = 3
 """Strategies whose order the classifier sees."""
 _LONG = 20
@@ -259,9 +262,12 @@ def encoder_source(name: str) -> str:
     """The folder or hub name behind an encoder's name.
 
     Raises:
-        InputError: if ``minilm`` is asked for and its package is not installed.
+        InputError: if ``minilm`` is asked for and its package is not installed, or its name is misspelt.
     """
     if name != MINILM:
+        meant = get_close_matches(name, (SMALL, MINILM), n=1, cutoff=0.75)
+        if meant and not Path(name).exists():
+            raise InputError(f"unknown encoder {name!r}; did you mean {meant[0]}?")
         return name
     if not minilm_installed():
         raise InputError(
@@ -279,7 +285,8 @@ def check_encoder(name: str) -> None:
     try:
         source = encoder_source(name)
         config = AutoConfig.from_pretrained(source)
-        _check_tokenizer(name, AutoTokenizer.from_pretrained(source), getattr(config, "vocab_size", None))
+        tokens, padding = getattr(config, "vocab_size", None), getattr(config, "pad_token_id", None)
+        _check_tokenizer(name, AutoTokenizer.from_pretrained(source), tokens, padding)
     except (OSError, ValueError, InputError) as error:
         raise ValueError(_reason(name, error)) from None
     folder = Path(source)
@@ -302,7 +309,8 @@ def pretrained_planner(name: str, max_tokens: int, labels: LabelMap = LabelMap.N
         encoder = AutoModel.from_pretrained(source).float()
     except (OSError, ValueError) as error:
         raise InputError(_reason(name, error)) from None
-    _check_tokenizer(name, tokenizer, encoder.get_input_embeddings().num_embeddings)
+    padding = getattr(encoder.config, "pad_token_id", None)
+    _check_tokenizer(name, tokenizer, encoder.get_input_embeddings().num_embeddings, padding)
     positions = getattr(encoder.config, "max_position_embeddings", None) or max_tokens + _RESERVED
     longest = min(max_tokens, positions - _RESERVED, tokenizer.model_max_length)
     return Planner(encoder, tokenizer, longest, labels)
@@ -315,7 +323,7 @@ def _reason(name: str, error: Exception) -> str:
     return f"encoder {name!r} cannot be loaded: {str(error).strip().splitlines()[0]}"
 
 
-def _check_tokenizer(name: str, tokenizer: Any, embeddings: int | None) -> None:
+def _check_tokenizer(name: str, tokenizer: Any, embeddings: int | None, padding: int | None) -> None:
     """Whether a tokenizer can be the encoder's.
 
     Raises:
@@ -325,10 +333,15 @@ def _check_tokenizer(name: str, tokenizer: Any, embeddings: int | None) -> None:
         raise InputError(f"encoder {name!r} has no tokenizer")
     if tokenizer.pad_token_id is None:
         raise InputError(f"the tokenizer of encoder {name!r} has no padding token; take an encoder's own")
-    if embeddings is not None and len(tokenizer) > embeddings:
+    if embeddings is not None and not _LEAST_USED * embeddings <= len(tokenizer) <= embeddings:
         raise InputError(
             f"the tokenizer of encoder {name!r} does not belong to it: "
             f"it has {len(tokenizer)} tokens, the encoder {embeddings}"
+        )
+    if padding is not None and padding != tokenizer.pad_token_id:
+        raise InputError(
+            f"the tokenizer of encoder {name!r} does not belong to it: "
+            f"it pads with token {tokenizer.pad_token_id}, the encoder with {padding}"
         )
 
 
@@ -360,6 +373,20 @@ def restored_planner(tensors: Mapping[str, torch.Tensor], header: Mapping[str, A
     planner = Planner(encoder, tokenizer, header["max_tokens"], LabelMap(header["labels"]))
     planner.load_state_dict(tensors)
     return planner.eval()
+
+
+def planner_file(place: Path) -> Path:
+    """The planner of a run of ``train --stage sft``, or the file itself.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = place / "checkpoints" / "planner.safetensors" if place.is_dir() else place
+    if path.is_file():
+        return path
+    if (place / "parts").is_dir():
+        raise InputError(f"{place}: its planner is not finished; train --stage sft --resume goes on")
+    raise InputError(f"{path}: no such planner; train --stage sft makes one")
 
 
 def load_planner(path: Path) -> Planner:

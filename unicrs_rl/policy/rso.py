@@ -36,13 +36,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.special import entr
 from torch import nn
 from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, LabelMap, Plan
+from unicrs_rl.errors import InputError
 from unicrs_rl.graphs.states import States
 from unicrs_rl.policy.base import (
     ArmContext,
@@ -62,6 +63,7 @@ from unicrs_rl.policy.planner import (
     corpus_samples,
     input_of,
     load_planner,
+    planner_file,
     planner_state,
     pretrained_planner,
     restored_planner,
@@ -146,7 +148,9 @@ class RsoConfig(BaseModel):
     deciding: Deciding = Field(Deciding.GREEDY, description="how a strategy is taken outside training")
     reinforce: bool = Field(True, description="stage 2; off, the warmed-up planner stays as it is")
     tuned: Tuned = Field(Tuned.CLASSIFIER, description="what of the planner stage 2 trains")
-    update_every: int = Field(32, ge=1, description="conversations per policy-gradient step; 1: after each")
+    update_every: int = Field(
+        16, ge=1, description="conversations per policy-gradient step, at most a training batch"
+    )
     rollouts: int = Field(4, ge=1, description="times each training conversation is held")
     batch_size: int = Field(32, ge=1, description="supervised samples per step")
     returns: Returns = Field(Returns.MEAN, description="what a strategy is credited with")
@@ -156,23 +160,6 @@ class RsoConfig(BaseModel):
     baseline: Baseline = Field(Baseline.GROUP, description="what is subtracted from the return")
     value_learning_rate: float = Field(1e-2, gt=0, description="of the learned baseline")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-
-    @field_validator("encoder")
-    @classmethod
-    def _loadable(cls, name: str) -> str:
-        if name != SMALL:
-            check_encoder(name)
-        return name
-
-    @field_validator("start")
-    @classmethod
-    def _a_planner(cls, start: Path | None) -> Path | None:
-        if start is None:
-            return None
-        path = start / "checkpoints" / "planner.safetensors" if start.is_dir() else start
-        if not path.is_file():
-            raise ValueError(f"{path}: no such planner; train --stage sft makes one")
-        return path
 
     @model_validator(mode="after")
     def _grouped(self) -> RsoConfig:
@@ -221,6 +208,22 @@ class Rso(Learner):
         self._finished: list[Episode] = []
         self._exact: Planner | None = None
         self._warmed_up: Planner | None = None
+
+    @classmethod
+    @override
+    def files(cls, settings: Mapping[str, Any]) -> tuple[Path, ...]:
+        config = cls.Config.model_validate(settings)
+        if config.start is not None:
+            try:
+                return (planner_file(config.start),)
+            except InputError as error:
+                raise InputError(f"start: {error}") from None
+        if config.encoder != SMALL:
+            try:
+                check_encoder(config.encoder)
+            except ValueError as error:
+                raise InputError(f"encoder: {error}") from None
+        return ()
 
     @property
     @override
@@ -359,7 +362,7 @@ class Rso(Learner):
         if self.planner is not None or self.warm_up_dialogues:
             return
         if self.config.start is not None:
-            self._take(load_planner(self.config.start))
+            self._take(load_planner(planner_file(self.config.start)))
         elif self.context.corpus:
             self._warm_up(corpus_samples(self.context.corpus, self.config.labels))
         else:

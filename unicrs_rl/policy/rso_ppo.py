@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import override
 
-from unicrs_rl.policy.rso import Baseline, Episode, Rso, RsoConfig, chosen_in
+from unicrs_rl.policy.rso import Baseline, Episode, Returns, Rso, RsoConfig, chosen_in
 
 
 class RsoPpoConfig(RsoConfig):
     """Hyper-parameters; those of stage 1 are the same as :class:`RsoConfig`'s."""
 
     baseline: Literal[Baseline.VALUE] = Field(Baseline.VALUE, description="the learned value, always")
+    returns: Literal[Returns.SUM] = Field(Returns.SUM, description="advantages are estimated from sums")
     rollouts: int = Field(1, ge=1, description="times each training conversation is held")
     epochs: int = Field(4, ge=1, description="passes over each batch of conversations")
     clip_range: float = Field(0.2, gt=0, description="e, how far the ratio of probabilities may move")

@@ -178,7 +178,8 @@ def _notes(root: Path, corpus: Corpus) -> tuple[str, ...]:
     notes = []
     count = len(corpus.dialogues)
     if corpus.without_turns:
-        notes.append(f"{corpus.without_turns} dialogues without recommender turns left out")
+        plural = "" if corpus.without_turns == 1 else "s"
+        notes.append(f"{corpus.without_turns} dialogue{plural} without recommender turns left out")
     if _find(root, _OUTCOMES) is None:
         notes.append(f"no outcomes and no ratings: {_OUTCOMES} is not there")
     elif corpus.with_outcome < count:
