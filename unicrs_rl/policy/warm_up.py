@@ -68,7 +68,7 @@ class WarmUpConfig(BaseModel):
     frozen_layers: int = Field(
         3, ge=0, description="lowest encoder layers that are not trained; above 0, nor are the embeddings"
     )
-    patience: int = Field(2, ge=1, description="epochs without a better macro-F1 after which training ends")
+    patience: int = Field(1, ge=1, description="epochs without a better macro-F1 after which training ends")
 
 
 class WarmUp:
