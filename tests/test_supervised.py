@@ -16,6 +16,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
+from unicrs_rl import draws
 from unicrs_rl.cli import main
 from unicrs_rl.dialogue import STRATEGIES, LabelMap, Strategy
 from unicrs_rl.errors import InputError
@@ -30,7 +31,7 @@ from unicrs_rl.graphs.readers import inspired
 from unicrs_rl.graphs.readers.inspired import Turns
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.policy.imitation import Lexical, agreement
-from unicrs_rl.policy.planner import corpus_samples, load_planner
+from unicrs_rl.policy.planner import Planner, corpus_samples, load_planner, new_planner
 from unicrs_rl.policy.warm_up import ClassWeights, WarmUp, WarmUpConfig, class_weights, predict
 
 CUES = [
@@ -91,6 +92,11 @@ def settings(tmp_path: Path) -> Path:
 
 def quick(corpus: Path, **more: Any) -> SupervisedConfig:
     return resolve_supervised(QUICK | {"corpus": corpus} | more)
+
+
+def untrained(config: SupervisedConfig, texts: list[str]) -> Planner:
+    """The planner that a run of this configuration begins with."""
+    return new_planner(config, texts, draws.key("planner", config.seed))
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -198,7 +204,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(corpus: Path, settings: Path, tm
 def test_training_ends_early_and_keeps_the_best_epoch(corpus: Path) -> None:
     config = quick(corpus, warm_up=QUICK["warm_up"] | {"epochs": 30, "patience": 1})
     samples = corpus_samples(inspired.read(corpus, Split.TRAIN).dialogues)
-    planner = supervised._new_planner(config, [seen.text for seen, _ in samples])
+    planner = untrained(config, [seen.text for seen, _ in samples])
     course = WarmUp(planner, samples, samples[:40], config.warm_up, seed=0)
     history = course.fit()
     assert len(history) < 30
@@ -211,7 +217,7 @@ def test_training_ends_early_and_keeps_the_best_epoch(corpus: Path) -> None:
 def test_the_loss_is_cross_entropy(corpus: Path) -> None:
     """Eq. 6, weighted and smoothed as PyTorch defines it."""
     samples = corpus_samples(inspired.read(corpus, Split.TRAIN).dialogues)[:20]
-    planner = supervised._new_planner(quick(corpus), [seen.text for seen, _ in samples]).eval()
+    planner = untrained(quick(corpus), [seen.text for seen, _ in samples]).eval()
     for kind, smoothing in ((ClassWeights.NONE, 0.0), (ClassWeights.SQRT, 0.0), (ClassWeights.NONE, 0.1)):
         config = WarmUpConfig(class_weights=kind, label_smoothing=smoothing, frozen_layers=0)
         course = WarmUp(planner, samples, (), config, seed=0)
@@ -241,7 +247,7 @@ def test_adjustment_favours_rare_strategies(corpus: Path) -> None:
     common = [s for s in samples if s[1] == Strategy.CREDIBILITY.position][:30]
     biases = []
     for share in (0.0, 0.5):
-        planner = supervised._new_planner(quick(corpus), [seen.text for seen, _ in samples])
+        planner = untrained(quick(corpus), [seen.text for seen, _ in samples])
         WarmUp(planner, common + rare, (), WarmUpConfig(adjustment=share, frozen_layers=0), seed=0).fit()
         biases.append(planner.classifier.bias.detach())
     change = biases[1] - biases[0]
@@ -252,7 +258,7 @@ def test_adjustment_favours_rare_strategies(corpus: Path) -> None:
 def test_frozen_layers_stay_as_they_are(corpus: Path) -> None:
     config = quick(corpus, layers=2, warm_up=QUICK["warm_up"] | {"epochs": 1, "frozen_layers": 1})
     samples = corpus_samples(inspired.read(corpus, Split.TRAIN).dialogues)
-    planner = supervised._new_planner(config, [seen.text for seen, _ in samples])
+    planner = untrained(config, [seen.text for seen, _ in samples])
     before = {name: p.detach().clone() for name, p in planner.named_parameters()}
     WarmUp(planner, samples, (), config.warm_up, seed=0).fit()
     moved = {name for name, p in planner.named_parameters() if not torch.equal(p, before[name])}
@@ -503,7 +509,7 @@ def test_a_small_planner_beats_the_commonest_strategy_on_inspired(shared: Path) 
         for split in (Split.TRAIN, Split.VALID)
     )
     samples = [sample for sample, whose in zip(train.samples, train.dialogue, strict=True) if whose < 270]
-    planner = supervised._new_planner(config, [seen.text for seen, _ in samples])
+    planner = untrained(config, [seen.text for seen, _ in samples])
     WarmUp(planner, samples, (), config.warm_up, seed=0).fit()
     found = agreement(predict(planner, valid.inputs), valid.labels)
     assert found.accuracy > 0.148 + 0.05

@@ -6,7 +6,7 @@ world's catalogue: an *item* id is a row of its items, an *attribute* id a row o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -192,6 +192,14 @@ class Fact:
     item: int
     relation: str
     value: str
+
+
+def by_relation(facts: Iterable[Fact]) -> dict[str, list[str]]:
+    """The values of facts about one item, by relation, in their order."""
+    values: dict[str, list[str]] = {}
+    for fact in facts:
+        values.setdefault(fact.relation, []).append(fact.value)
+    return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,8 @@ def _unscored(path: Path) -> bool:
     return bool(header["unscored"] and header["done"])
 
 
-def read_input(config: RunConfig) -> World:
-    """The world, after a look at everything else that a run will need.
+def read_input(config: RunConfig) -> tuple[World, dict[str, Path]]:
+    """The world, and the files that trainings start from, after a look at all else that a run will need.
 
     Raises:
         InputError: if something is missing or broken.
@@ -124,8 +124,7 @@ def read_input(config: RunConfig) -> World:
     world = read_world(config)
     read_corpus(config)
     read_language_model(config, world)
-    starting_points(config)
-    return world
+    return world, starting_points(config)
 
 
 def _open(config: RunConfig, out: Path, existing: OnExisting) -> tuple[RunFolder, World, dict[str, Any]]:
@@ -136,8 +135,8 @@ def _open(config: RunConfig, out: Path, existing: OnExisting) -> tuple[RunFolder
     Raises:
         InputError: also if the data are not those that a run to be resumed was started with.
     """
-    world = read_input(config)
-    origin = provenance(config, world, starting_points(config))
+    world, starts = read_input(config)
+    origin = provenance(config, world, starts)
     folder = RunFolder.open(out, config, existing)
     if existing == "resume" and folder.provenance.is_file():
         changed = changed_file(folder.read_json(folder.provenance), origin)

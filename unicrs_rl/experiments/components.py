@@ -67,14 +67,10 @@ class Components:
 
     def with_experts(self, experts: Experts) -> Components:
         """The same components with these experts."""
-        lexicon = self.world.catalogue.lexicon
-        return replace(
-            self,
-            experts=experts,
-            reasoner=PreferenceReasoner(self.model, lexicon, experts.reasoner),
-            retriever=FactRetriever(self.model, self.world.catalogue, experts.retriever),
-            actor=_actor(experts, self.model, self.world, self.config, self.recommend_above),
+        reasoner, retriever, actor = _crew(
+            experts, self.model, self.world, self.config.slate, self.recommend_above
         )
+        return replace(self, experts=experts, reasoner=reasoner, retriever=retriever, actor=actor)
 
     def engine(self) -> Engine:
         """The batched engine for ``mcr`` seekers."""
@@ -196,13 +192,17 @@ def _memory(world: World, mistaken: float) -> Memory:
     )
 
 
-def _actor(
-    experts: Experts, model: LanguageModel, world: World, config: RunConfig, recommend_above: float
-) -> Actor:
-    """The Actor that a crew has."""
+def _crew(
+    experts: Experts, model: LanguageModel, world: World, slate: int, recommend_above: float
+) -> tuple[PreferenceReasoner, FactRetriever, Actor]:
+    """The experts that speak through a language model."""
     catalogue = world.catalogue
-    actor = actors[experts.actor]
-    return actor(model, catalogue.lexicon, recommend_above, config.slate, catalogue.facts_about)
+    lexicon = catalogue.lexicon
+    return (
+        PreferenceReasoner(model, lexicon, experts.reasoner),
+        FactRetriever(model, catalogue, experts.retriever),
+        actors[experts.actor](model, lexicon, recommend_above, slate, catalogue.facts_about),
+    )
 
 
 def build(
@@ -223,7 +223,7 @@ def build(
     if embeddings is None:
         embeddings = pretrain(world, config.embeddings, config.world_seed, progress)
     catalogue = world.catalogue
-    lexicon = catalogue.lexicon
+    reasoner, retriever, actor = _crew(config.experts, model, world, config.slate, recommend_above)
     return Components(
         config=config,
         world=world,
@@ -231,11 +231,11 @@ def build(
         prior=Prior(world, embeddings, config.prior, config.exclude_history),
         beliefs=Beliefs(catalogue, config.switches, _listed(config), config.slate, embeddings),
         model=model,
-        reasoner=PreferenceReasoner(model, lexicon, config.experts.reasoner),
-        retriever=FactRetriever(model, catalogue, config.experts.retriever),
-        actor=_actor(config.experts, model, world, config, recommend_above),
+        reasoner=reasoner,
+        retriever=retriever,
+        actor=actor,
         judge=judges[config.judge](catalogue, model, config.judge_samples),
-        claims=ClaimChecker(catalogue, lexicon),
+        claims=ClaimChecker(catalogue, catalogue.lexicon),
         recommend_above=recommend_above,
         experts=config.experts,
     )

@@ -92,6 +92,20 @@ class Belongings:
 OF_RUN, OF_STUDY = Belongings(_RUN), Belongings(_STUDY)
 
 
+@contextmanager
+def holding(path: Path, who: str) -> Iterator[None]:
+    """Hold a folder for this process alone.
+
+    Raises:
+        InputError: if another one of its kind holds it.
+    """
+    try:
+        with FileLock(path / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{path}: another {who} is writing to this folder") from None
+
+
 class RunFolder:
     """Paths and whole-file writes of a run.
 
@@ -180,11 +194,8 @@ class RunFolder:
         Raises:
             InputError: if another run holds it.
         """
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
-        except Timeout:
-            raise InputError(f"{self.path}: another run is writing to this folder") from None
+        with holding(self.path, "run"):
+            yield
 
     def write_json(self, path: Path, value: Any) -> None:
         """Write JSON, keys in their order (arms as they were asked for), whole or not at all."""

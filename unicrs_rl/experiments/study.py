@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unicrs_rl.errors import InputError, unknown
@@ -36,7 +35,7 @@ from unicrs_rl.experiments.config import (
     resolve,
 )
 from unicrs_rl.experiments.report import ENVIRONMENT
-from unicrs_rl.experiments.run_folder import OF_STUDY, RunFolder, check_writable, visible, writing
+from unicrs_rl.experiments.run_folder import OF_STUDY, RunFolder, check_writable, holding, visible, writing
 from unicrs_rl.experiments.shipped import studies
 from unicrs_rl.experiments.training import Progress
 
@@ -253,11 +252,8 @@ class StudyFolder:
         Raises:
             InputError: if another one holds it.
         """
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
-        except Timeout:
-            raise InputError(f"{self.path}: another study is writing to this folder") from None
+        with holding(self.path, "study"):
+            yield
 
     def _check_existing(self, plan: Plan, existing: OnExisting) -> None:
         try:

@@ -42,9 +42,8 @@ from unicrs_rl.policy.planner import (
     corpus_samples,
     load_planner,
     minilm_installed,
+    new_planner,
     planner_state,
-    pretrained_planner,
-    small_planner,
 )
 from unicrs_rl.policy.warm_up import WarmUp, WarmUpConfig, predict
 
@@ -242,7 +241,8 @@ def train_planner(
         lexical = Lexical.fit(train.samples)
         tensors, header = lexical.state()
         checkpoint.save(folder.baselines, tensors, header | {"counts": majority.counts.int().tolist()})
-        planner = _new_planner(config, [seen.text for seen in train.inputs])
+        texts = [seen.text for seen in train.inputs]
+        planner = new_planner(config, texts, draws.key("planner", config.seed))
         history, best, earlier = _warm_up(planner, train, valid, config, folder, progress)
         found = _results(config, train, valid, history, best, _measures(planner, majority, lexical, valid))
         state, header = planner_state(planner)
@@ -318,16 +318,6 @@ def _results(
         "best_epoch": best + 1,
         "epochs": [{"epoch": count, **entry} for count, entry in enumerate(history, start=1)],
     }
-
-
-def _new_planner(config: SupervisedConfig, texts: Sequence[str]) -> Planner:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.key("planner", config.seed) % 2**31)
-        if config.encoder != SMALL:
-            return pretrained_planner(config.encoder, config.max_tokens, config.labels)
-        return small_planner(
-            texts, config.vocabulary, config.width, config.layers, config.max_tokens, config.labels
-        )
 
 
 def _warm_up(

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from unicrs_rl.dialogue import Dialogue, Score
+from unicrs_rl.dialogue import Dialogue, Score, by_relation
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.judging.judge import Judge, Judgement
 from unicrs_rl.language.boundary import LanguageModel, Message, Task
@@ -153,11 +153,7 @@ class PromptedJudge(Judge):
         return list(found)[:ITEMS_CHECKED]
 
     def _facts(self, item: int) -> dict[str, list[str]]:
-        by_relation: dict[str, list[str]] = {}
-        for fact in self.catalogue.facts_about(item):
-            if fact.value:
-                by_relation.setdefault(fact.relation, []).append(fact.value)
-        return by_relation
+        return by_relation(fact for fact in self.catalogue.facts_about(item) if fact.value)
 
 
 def _score(scores: Sequence[int], failed: int) -> Score | None:

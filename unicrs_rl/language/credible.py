@@ -17,7 +17,7 @@ from importlib import resources
 
 from typing_extensions import override
 
-from unicrs_rl.dialogue import Grounding, Plan, State, Strategy
+from unicrs_rl.dialogue import Grounding, Plan, State, Strategy, by_relation
 from unicrs_rl.language import phrases
 from unicrs_rl.language.actor import Actor, Spoken, actors
 from unicrs_rl.language.boundary import Message, Task
@@ -206,11 +206,10 @@ class Credible(Persuasive):
         """A draft with the facts about the items it speaks of."""
         mentions = self.lexicon.mentions(said.utterance)
         named = (m.id for m in mentions if m.entity is Entity.ITEM and m.namesake is None)
-        facts: Facts = {}
-        for item in dict.fromkeys((*said.decision.items, *named)):
-            values = facts.setdefault(self.lexicon.items[item], {})
-            for fact in self.facts_about(item):
-                values.setdefault(fact.relation, []).append(fact.value)
+        facts: Facts = {
+            self.lexicon.items[item]: by_relation(self.facts_about(item))
+            for item in dict.fromkeys((*said.decision.items, *named))
+        }
         return CriticInput(noun=self.lexicon.noun, utterance=said.utterance, facts=facts)
 
     def _refine(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources, util
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -148,11 +148,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return wrap_tokenizer(tokenizer)
-
-
-def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """A trained tokenizer with the interface of the pretrained ones."""
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=_PADDING, unk_token=_UNKNOWN)
 
 
@@ -230,17 +225,7 @@ def small_planner(
     labels: LabelMap = LabelMap.NONE,
 ) -> Planner:
     """A planner with an encoder from config and a tokenizer trained on the texts."""
-    return small_planner_with(train_tokenizer(texts, vocabulary), width, layers, max_tokens, labels)
-
-
-def small_planner_with(
-    tokenizer: PreTrainedTokenizerFast,
-    width: int,
-    layers: int,
-    max_tokens: int,
-    labels: LabelMap = LabelMap.NONE,
-) -> Planner:
-    """A planner with an encoder from config for a given tokenizer."""
+    tokenizer = train_tokenizer(texts, vocabulary)
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -342,6 +327,39 @@ def _check_tokenizer(name: str, tokenizer: Any, embeddings: int | None, padding:
         raise InputError(
             f"the tokenizer of encoder {name!r} does not belong to it: "
             f"it pads with token {tokenizer.pad_token_id}, the encoder with {padding}"
+        )
+
+
+class Blueprint(Protocol):
+    """Settings from which a planner is made; what concerns the small encoder is for that one only."""
+
+    @property
+    def encoder(self) -> str: ...  # noqa: D102
+    @property
+    def labels(self) -> LabelMap: ...  # noqa: D102
+    @property
+    def vocabulary(self) -> int: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def layers(self) -> int: ...  # noqa: D102
+    @property
+    def max_tokens(self) -> int: ...  # noqa: D102
+
+
+def new_planner(wanted: Blueprint, texts: Iterable[str], key: int) -> Planner:
+    """A planner that has learned no strategies yet.
+
+    Args:
+        texts: that the small encoder's tokenizer is trained on.
+        key: of the random numbers of its weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key % 2**31)
+        if wanted.encoder != SMALL:
+            return pretrained_planner(wanted.encoder, wanted.max_tokens, wanted.labels)
+        return small_planner(
+            texts, wanted.vocabulary, wanted.width, wanted.layers, wanted.max_tokens, wanted.labels
         )
 
 

@@ -63,11 +63,10 @@ from unicrs_rl.policy.planner import (
     corpus_samples,
     input_of,
     load_planner,
+    new_planner,
     planner_file,
     planner_state,
-    pretrained_planner,
     restored_planner,
-    small_planner,
 )
 from unicrs_rl.policy.warm_up import WarmUp, WarmUpConfig
 
@@ -369,16 +368,7 @@ class Rso(Learner):
             self._new_planner(["recommender seeker turn used none", *(s.value for s in STRATEGIES)])
 
     def _new_planner(self, texts: Sequence[str]) -> None:
-        config = self.config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draws.key("rso", self.context.seed) % 2**31)
-            if config.encoder == SMALL:
-                made = small_planner(
-                    texts, config.vocabulary, config.width, config.layers, config.max_tokens, config.labels
-                )
-            else:
-                made = pretrained_planner(config.encoder, config.max_tokens, config.labels)
-        self._take(made)
+        self._take(new_planner(self.config, texts, draws.key("rso", self.context.seed)))
 
     def _take(self, planner: Planner) -> None:
         self.planner = planner

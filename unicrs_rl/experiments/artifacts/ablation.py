@@ -58,12 +58,7 @@ class Ablation(Artifact):
                         "metric": metric,
                         "arm_mean": run.mean(arm, metric).value,
                         "whole_mean": run.mean(self.whole, metric).value,
-                        "difference": gap.value,
-                        "low": gap.low,
-                        "high": gap.high,
-                        "p": gap.p,
-                        "n": gap.n,
-                        "detected": gap.detected,
+                        **gap.gap,
                     }
                 )
             body.append(line)

@@ -99,6 +99,18 @@ class Estimate:
             return False
         return detected({"ci95": (self.low, self.high), "p": self.p or 0.0})
 
+    @property
+    def gap(self) -> Row:
+        """Of a difference: its part of a table's row."""
+        return {
+            "difference": self.value,
+            "low": self.low,
+            "high": self.high,
+            "p": self.p,
+            "n": self.n,
+            "detected": self.detected,
+        }
+
     def cell(self, marked: bool = False) -> Cell:
         """Of a mean: with interval and n."""
         return self._cell("", marked)

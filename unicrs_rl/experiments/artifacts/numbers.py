@@ -93,12 +93,7 @@ class Numbers(Artifact):
                         "arm": first,
                         "minus": other,
                         "metric": metric,
-                        "difference": gap.value,
-                        "low": gap.low,
-                        "high": gap.high,
-                        "p": gap.p,
-                        "n": gap.n,
-                        "detected": gap.detected,
+                        **gap.gap,
                     }
                 )
             body.append(line)
