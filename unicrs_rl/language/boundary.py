@@ -15,14 +15,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
-import jinja2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import Call
+from unicrs_rl.language import templates
 
 RETRIES = 2
 
@@ -59,15 +58,6 @@ class Message(BaseModel):
 In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message)
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("unicrs_rl.language", "prompts"),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,  # noqa: S701  prompts are plain text
-)
-
-
 @dataclass(frozen=True)
 class Task(Generic[In, Out]):
     """A typed use of a language model; its prompt is ``prompts/<name>.jinja``.
@@ -85,13 +75,9 @@ class Task(Generic[In, Out]):
     max_tokens: int = 384
     rule: Callable[[In], Out] | None = None
 
-    @cached_property
-    def _template(self) -> jinja2.Template:
-        return _TEMPLATES.get_template(f"{self.name}.jinja")
-
     def render(self, inputs: In) -> str:
         """The prompt for an input."""
-        return self._template.render({name: getattr(inputs, name) for name in self.inputs.model_fields})
+        return templates.render(self.name, {name: getattr(inputs, name) for name in self.inputs.model_fields})
 
 
 @dataclass(frozen=True, slots=True)
