@@ -10,31 +10,50 @@ from typing import Any
 from unicrs_rl import draws
 
 _COMMON = """
-about absolutely across after again all along already also always am among an and answers any
-anything anyway appreciate are around as ask at avoid away back based be beat beats because been
-before behind best big but by bye came can can't cannot care cared cast catalogue chat check
-child choice choose choosing close closer come comes common confirm consider could counts cover
-craving day decide definitely did didn't difference differently directed director dislike do
-does doesn't dog doing don't down each easy either enjoy enjoyed enough evening ever every
-exactly facts fan far favorite favourite feel feeling feelings few field find fine first fit
-fits for found from fun funny genre get gets getting give glad go going good goodbye got great
-guess had haha half hard has hate hated have hello help helps here hey hi hm hmm hoping how
-hurry i'll i'm ideally ideas if in indifferent into involving is isn't it its just keep kind
-knocked know last lately leave let like liked line lines list listen little long look looking
-lot love loved lovely loves make makes many matched matching matter maybe me mean mention mind
-moment month mood more much my myself nah narrow narrows neighbour neither never next nice night
-no none nope not notes nothing of oh ok okay old on once one open opinion other otherwise out
-over own part pass perfect perhaps person personally phase phone pick picks place plant please
-point preference probably put question questions quick quickly quite raining rang rather really
-record regret remember represented right rules running rush said same say says see seem settle
-should sick similar single skip so soft sold something sorry sound sounds spent spot stars start
-stayed still stop street strike strong suggest suggestion suit suppose sure surprised take
-taking talk talked talking taste tell telling thank thanks that that's the them theme themes
-then there these thing think thinking this those through time tired to today told tonight too
-tried trust try trying turn understood up us want wanted was waste watch way we weekend welcome
-well went were what whatever when where whole why will with without won't wonderful word words
-work works worth would wouldn't written wrote yeah year yep yes yesterday you you're younger
-your yourself yup
+about above absolutely accident across add advice after afterwards again ago agree alike all
+allow alone along already also always am among an and another answer answers any anyone anything
+anyway anywhere appeal appreciate are argue around as ask asked asking at avoid away back bad
+based be beat beats because been before behind being believe best better big bit bold both
+brings brought but by bye came can can't cannot care cared cast catalogue chance change changed
+changes chat check checked cheered child choice choices choose choosing chose circles clear
+clears close closer closest come comes coming common compare completely confirm consider costs
+could count counts course cover craving crowd curious dare day days decide decided decides
+definitely depends deserves did didn't difference differently directed direction directly
+director dislike divides do does doesn't dog doing don't done doubt doubts down draw dull each
+ease easier easy either else end ended enjoy enjoyed enough even evening evenings ever every
+everyone everything exactly expect expected fact facts failing fair fairly fan fans far favorite
+favourite feel feeling feelings feels fell few field find finding finds fine first fit fits
+follow fondness for found frank free freely friend from fun funny further gather gave genre get
+gets getting give given glad go goes going good goodbye got great grow grows guess guide had
+haha half halfway halve halves hand happy hard has hate hated have hear heard hearing heart
+hello help helps here hey hi high highly hint hm hmm hold holds honest hoping how hurry i'll i'm
+idea ideally ideas if impression impressions in indifferent interest into involve involving is
+isn't it its judged just keep keeps kept key kind knocked know knows last lately latest lead
+leading leads learned leave left less let like liked likely likes line lines list listen lists
+little long look looked looking lose lot loud love loved lovely loves low luck made make makes
+many match matched matches matching matter matters may maybe me mean means meant mention might
+mind minds mine minute miss misses moment month mood more most move moved much my myself nah
+narrow narrows need neighbour neither never new next nice night nights no nobody none nope not
+note noted notes nothing now nowhere numbers odd of off offered often oh ok okay old on once one
+only open openly opens opinion or order other otherwise our out over own page paid part pass
+pause pays people perfect perhaps person personally phase phone pick picking picks place plain
+plans plant play please pleases point points praise prefer preference press probably problem
+proud proved pure purpose put question questions quick quickly quite raining rang rank rate
+rather read ready really reason record regret remember repeat represented reserve rest rests
+reward right rightly round rules running runs rush rushing said same say says search second see
+seem sets settle settled several shall sharing should sick side sides similar simple since
+single sit skip slow slowly small smile so soft sold some someone something somewhere soon sorry
+sort sound sounds speak special spent spot stand stands stars start started stayed still stop
+straight street strike strong stuck such suggest suggestion suit suits sum suppose sure surely
+surprise surprised surprises swear swears take takes taking talk talked talking taste tell
+telling tells tempt tempted tempts than thank thanked thanks that that's the them theme themes
+then there these thing things think thinking this those thought through time times tire tired
+tiring to today told tone tonight too top touch track tried trust try trying turn turned twice
+two understood unless until up us usual value very view wait want wanted wanting wants was waste
+wasted watch way we week weekend weighed welcome well went were what whatever when whenever
+where whether which while who whoever whole why wide will win wish wishes with without won won't
+wonderful word words work works worth would wouldn't written wrong wrote yeah year years yep yes
+yesterday yet you you'll you're younger your yourself yup
 """
 COMMON_WORDS = frozenset(_COMMON.split())
 """Words of the templates and of the rules that read them: no name by themselves (a test keeps this whole)."""

@@ -8,12 +8,12 @@ threshold: eliciting strategies ask a little longer, persuading ones recommend a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TypeVar
 
 from unicrs_rl.dialogue import ELICITATION, Act, Strategy
 from unicrs_rl.language import phrases
+from unicrs_rl.language.grammar import Form, forms, pick
 from unicrs_rl.language.lexicon import written
 from unicrs_rl.language.memory import Memory
 from unicrs_rl.language.tasks import (
@@ -68,7 +68,7 @@ STRATEGY_DESCRIPTIONS: dict[Strategy, str] = {
 }
 
 _FACT_ORDER = ("director", "star", "genre", "tag", "writer", "year")
-_SLOT = re.compile(r"{(\w+)}")
+_OF_A_FACT = frozenset({"value", "relation"})
 
 
 def choose_act(
@@ -177,7 +177,6 @@ def _chosen(inputs: ActorInput, strategy: Strategy) -> Act:
 def _utter(
     inputs: ActorInput, strategy: Strategy, act: ActName, items: list[str], attributes: list[str]
 ) -> str:
-    lines = phrases.load(__package__, "actor_phrases.toml")
     slots = {"noun": inputs.noun, "a_noun": phrases.with_article(inputs.noun)}
     if items:
         first, *others = (written(item, inputs.noun) for item in items)
@@ -193,36 +192,39 @@ def _utter(
     if told:
         slots["fact"] = told[0]
 
-    def say(options: list[str], purpose: str) -> str:
-        usable = [line for line in options if all(slots.get(slot) for slot in _SLOT.findall(line))]
-        return phrases.choose(usable, inputs.variant, inputs.turn, purpose).format(**slots) if usable else ""
+    filled = frozenset(slot for slot, said in slots.items() if said)
 
-    opener = say(lines["strategy"][strategy.value][act], "strategy")
+    def say(*section: str) -> Form:
+        return pick(forms(*section), filled, inputs.variant, inputs.turn, section[-1])
+
+    def word(form: Form) -> str:  # once only: names may hold braces
+        return form.text.format_map(slots)
+
+    opener = say("strategy", strategy.value, act)
     if act == "ask":
-        core = say(_question_lines(lines["act"]["ask"], inputs, attributes), "ask")
-        parts = [opener, core]
+        kind = "named" if "attribute" in opener.slots else _kind(inputs, attributes)
+        parts = [word(opener), word(say("act", "ask", kind, "lines"))]
     elif act == "recommend":
-        core = say(lines["act"]["recommend"]["one"], "one")
         rest = told[1:] if strategy is Strategy.CREDIBILITY else told
-        parts = [core, *rest[:2], opener, say(lines["act"]["recommend"]["more"], "more")]
+        one, more = word(say("act", "recommend", "one")), word(say("act", "recommend", "more"))
+        parts = [one, *rest[:2], word(opener), more]
     else:
-        parts = [opener, say(lines["act"]["chat"]["lines"], "chat")]
+        parts = [word(opener), word(say("act", "chat", "lines"))]
     return " ".join(part for part in parts if part)
 
 
-def _question_lines(
-    lines: dict[str, dict[str, list[str]]], inputs: ActorInput, asked: Sequence[str]
-) -> list[str]:
+def _kind(inputs: ActorInput, asked: Sequence[str]) -> str:
+    """The section of questions about what is asked first."""
     kinds = dict(zip(inputs.candidate_attributes, inputs.attribute_kinds, strict=True))
     kind = kinds.get(asked[0], "other") if asked else "other"
-    return lines[kind if kind in lines else "other"]["lines"]
+    return kind if kind in ("genre", "person", "tag") else "other"
 
 
 def _tell(fact: Statement, inputs: ActorInput, place: int) -> str:
     """A fact as a sentence about the item named just before."""
-    lines = phrases.load(__package__, "actor_phrases.toml")["fact"]
     _, relation, value = fact
-    options = lines[relation if relation in lines else "other"]
-    line = phrases.choose(options, inputs.variant, inputs.turn, f"fact {place}")
+    known = phrases.load(__package__, "actor_phrases.toml")["fact"]
+    lines = forms("fact", relation if relation in known else "other")
     said = value if relation == "year" and value.isdecimal() else written(value, inputs.noun)
-    return line.format(value=said, relation=relation)
+    form = pick(lines, _OF_A_FACT, inputs.variant, inputs.turn * RECALLED + place, "fact")
+    return form.text.format(value=said, relation=relation)
