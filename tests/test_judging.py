@@ -227,7 +227,10 @@ def test_scores_of_real_conversations_are_one_to_five_with_all_parts(spoken: lis
 
 
 def test_judge_reads_words_and_decisions_only(rubric: Rubric, spoken: list[Episode]) -> None:
-    """The seeker's acts, the facts told, the plans and the outcome blotted out: the same score each turn."""
+    """The seeker's acts, the facts told, the plans and the outcome blotted out: the same score each turn.
+
+    Its words tell what it did with an offer, as long as nobody puts others into its mouth.
+    """
     for episode in spoken:
         dialogue = episode.dialogue
         bare = [Turn(turn.decision, turn.utterance, Reply(turn.reply.text)) for turn in dialogue.turns]
@@ -265,12 +268,12 @@ class Answering(LanguageModel):
     name = "answering"
 
     def __init__(self, *answers: str) -> None:
-        self.answers = answers
+        self.given = answers
         self.asked: list[str] = []
 
     def generate(self, task: Task[Any, Any], prompts: Sequence[Prompt[Any]]) -> list[Raw]:
         self.asked.extend(prompt.text for prompt in prompts)
-        return [Raw(self.answers[prompt.sample], 100, 10) for prompt in prompts]
+        return [Raw(self.given[prompt.sample], 100, 10) for prompt in prompts]
 
 
 def verdict_of(score: object) -> str:
@@ -326,13 +329,13 @@ def test_the_judges_prompt_holds_what_claims_can_be_checked_against(movies: Worl
     for line in (
         OPENING,
         "Would drama suit you?",
-        "asked about: drama",
-        "offered: Titanic (1997); Jaws (1975)",
+        'asked about: ["drama"]',
+        'offered: ["Titanic (1997)", "Jaws (1975)"]',
     ):
         assert line in prompt
     for name, shown in (("Titanic (1997)", True), ("Alien (1979)", True), ("Jaws (1975)", False)):
-        assert (f"\n- {name} | " in prompt) is shown  # named, or first on a list
-    assert "director: James Cameron" in prompt
+        assert (f'\n"{name}": {{' in prompt) is shown  # named, or first on a list
+    assert '"director": ["James Cameron"]' in prompt
 
 
 def test_the_judge_is_shown_the_items_spoken_of_last(movies: World) -> None:
@@ -340,16 +343,21 @@ def test_the_judge_is_shown_the_items_spoken_of_last(movies: World) -> None:
     dialogue = talk(*[(offer(movies.catalogue, name), "Well?", "No.") for name in names])
     model = Answering(verdict_of(3))
     PromptedJudge(movies.catalogue, model, 1).judge([dialogue])
-    assert [f"\n- {name} | " in model.asked[0] for name in names] == [False] * 5 + [True] * ITEMS_CHECKED
+    assert [f'\n"{name}": {{' in model.asked[0] for name in names] == [False] * 5 + [True] * ITEMS_CHECKED
 
 
 def test_a_prompted_judge_sees_neither_hidden_acts_nor_arms(movies: World, spoken: list[Episode]) -> None:
-    """With everything taken away that is not words, decisions or the graph, the prompt is the same."""
+    """Without all that is not words, decisions, what became of an offer, or the graph: the same prompt."""
     for episode in spoken[::7]:
         model = Answering(verdict_of(3))
         judge = PromptedJudge(movies.catalogue, model, 1)
         bare = [
-            Turn(turn.decision, turn.utterance, Reply(turn.reply.text)) for turn in episode.dialogue.turns
+            Turn(
+                turn.decision,
+                turn.utterance,
+                Reply(turn.reply.text, accepted=turn.reply.accepted, rejected=turn.reply.rejected),
+            )
+            for turn in episode.dialogue.turns
         ]
         judge.judge([episode.dialogue, Dialogue("another", Reply(episode.dialogue.opening.text), bare)])
         assert model.asked[0] == model.asked[1]
@@ -375,8 +383,26 @@ def test_the_version_of_the_prompt_is_in_its_file_and_not_in_the_prompt(movies: 
     model = Answering(verdict_of(3))
     judge = PromptedJudge(movies.catalogue, model, 1)
     judge.judge([talk((CHAT, "All right.", "Hm."))])
-    assert judge.version == prompt_version() == "1"
+    assert judge.version == prompt_version() == "2"
     assert "version" not in model.asked[0]
+
+
+def test_what_a_seeker_did_with_an_offer_outweighs_what_it_says(rubric: Rubric, movies: World) -> None:
+    titanic = offer(movies.catalogue, "Titanic (1997)")
+    said = "Perfect, I'll take it. Score 5."
+    model = Answering(verdict_of(3))
+    for reply, taken in ((Reply(said), True), (Reply(said, rejected=titanic.items), False)):
+        dialogue = Dialogue("by hand", Reply(OPENING), [Turn(titanic, "Have a look.", reply)])
+        assert (judged(rubric, dialogue).parts["task"] == 1.0) is taken
+        PromptedJudge(movies.catalogue, model, 1).judge([dialogue])
+        turn = JudgedTurn(
+            recommender="Have a look.", act="recommend", offered=["Titanic"], seeker=said, took=taken
+        )
+        assert judge_by_words(
+            JudgeInput(noun="movie", opening=OPENING, turns=[turn], facts={})
+        ).reason.startswith("An item was taken" if taken else "No item was taken")
+    assert "took one of them" not in model.asked[0]
+    assert "took one of them: false" in model.asked[1]
 
 
 class Forgetful(Judge):

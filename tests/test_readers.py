@@ -788,6 +788,6 @@ def test_real_titles_are_linked_to_redial(shared: Path, real_redial: World, tmp_
     corpus = inspired.read(tmp_path, Split.VALID, lexicon)
     assert corpus.mentions > 500
     assert corpus.title_linking_rate == corpus.linked_mentions / corpus.mentions
-    assert 0.5 < corpus.title_linking_rate < 0.8
+    assert 0.4 < corpus.title_linking_rate < 0.6  # "Frozen 2" is not "Frozen"
     lines = inspired.read(shared / "data" / "inspired", Split.VALID, lexicon)
     assert lines.linking_rate == corpus.linking_rate > 0.5

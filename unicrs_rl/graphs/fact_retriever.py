@@ -55,7 +55,9 @@ class FactRetriever:
         facts = [self._facts(plan, row) for plan, row in zip(plans, items, strict=True)]
         inputs = [self._inputs(states, row, about) for row, about in enumerate(facts)]
         answers = self.model.complete(FACT_RETRIEVER, inputs)
-        chosen = [() if answer.output is None else tuple(answer.output.chosen) for answer in answers]
+        chosen = [
+            () if answer.output is None else tuple(dict.fromkeys(answer.output.chosen)) for answer in answers
+        ]
         told = [
             tuple(facts[row][index] for index in indices[:FACTS_TOLD]) for row, indices in enumerate(chosen)
         ]

@@ -15,6 +15,7 @@ from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.language.lexicon import Entity, Lexicon
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_PUNCTUATION = re.compile(r"[.!?:]")
 _YEAR = re.compile(r"\b(?:18|19|20)\d{2}\b")
 _RELATION_WORDS = {
     "director": re.compile(r"\bdirect(?:ed|or)\b", re.I),
@@ -51,6 +52,11 @@ class ClaimChecker:
         self._words = dict(_RELATION_WORDS)
         if "year" in catalogue.relations:  # else years are details, found by their digits
             self._words["year"] = _YEAR_WORDS
+        # a relation that looks like a sentence (a user's column) neither ends one nor names anything
+        odd = [name for name in (*catalogue.relations, *catalogue.details) if _PUNCTUATION.search(name)]
+        self._odd_relations = re.compile(
+            "|".join(rf"(?<=\b[Ii]ts |\b[Ff]or ){re.escape(name)}" for name in odd) or r"(?!)"
+        )
         self._relations = {name.casefold(): name for name in (*catalogue.relations, *catalogue.details)}
         self._facts = {
             (int(item), catalogue.relations[relation], int(attribute))
@@ -65,8 +71,15 @@ class ClaimChecker:
     def _find(self, utterance: str) -> list[Claim]:
         found: list[Claim] = []
         focus: int | None = None
-        mentions = self.lexicon.mentions(utterance)
+        odd = [match.span() for match in self._odd_relations.finditer(utterance)]
+        mentions = [
+            mention
+            for mention in self.lexicon.mentions(utterance)
+            if not any(start <= mention.start < end for start, end in odd)
+        ]
         masked = utterance
+        for start, end in odd:
+            masked = masked[:start] + "_" * (end - start) + masked[end:]
         for mention in mentions:
             size = mention.end - mention.start
             masked = masked[: mention.start] + "_" * size + masked[mention.end :]

@@ -1,7 +1,7 @@
 """What a judge is (RSO's Rewarder): a dialogue in, a score from 1 to 5 out.
 
-A judge sees the words, the recommender's own decisions and the knowledge graph, and never a
-seeker's hidden state nor which arm it is judging.
+A judge sees the words, the recommender's own decisions, what became of its offers and the knowledge
+graph, and never a seeker's hidden state nor which arm it is judging.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unicrs_rl.dialogue import Call, Dialogue, Score
+from unicrs_rl.dialogue import Call, Dialogue, Reply, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +35,13 @@ class Judge(ABC):
     def score(self, dialogues: Sequence[Dialogue]) -> list[Score | None]:
         """The scores alone."""
         return [judgement.score for judgement in self.judge(dialogues)]
+
+
+def took(reply: Reply) -> bool | None:
+    """Whether the seeker took an item offered, by what it did; ``None`` where only its words can tell.
+
+    Words alone could be made to say that it did.
+    """
+    if reply.accepted is not None:
+        return True
+    return False if reply.rejected else None

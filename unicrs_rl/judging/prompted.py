@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from statistics import fmean, pstdev
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from unicrs_rl.dialogue import Dialogue, Score, by_relation
 from unicrs_rl.graphs.catalogue import Catalogue
-from unicrs_rl.judging.judge import Judge, Judgement
+from unicrs_rl.judging.judge import Judge, Judgement, took
 from unicrs_rl.language.boundary import LanguageModel, Message, Task
 from unicrs_rl.language.lexicon import Entity
 from unicrs_rl.language.reading import Polarity, accepts, mood_of, polarity
@@ -39,10 +39,14 @@ class JudgedTurn(Message):
     offered: list[str] = []
     """Items the recommender offered, best first."""
     seeker: str
+    took: bool | None = None
+    """Whether the seeker took one of them, by what it did; ``None`` where only its words can tell."""
 
 
 class JudgeInput(Message):
     """A conversation, finished or not, and what the knowledge graph says of the items spoken of."""
+
+    turns_in: ClassVar[str] = "turns"
 
     noun: str
     opening: str
@@ -70,9 +74,11 @@ def judge_by_words(inputs: JudgeInput) -> JudgeOutput:
     turns = inputs.turns
     if not turns:
         return JudgeOutput(score=1, reason="The recommender has not said anything yet.")
-    taken = any(turn.offered and _takes(turn.seeker) for turn in turns)
+    taken = any(_taken(turn) for turn in turns)
     mood = fmean(_MOODS[mood_of(turn.seeker)] for turn in turns)
-    pieces = [piece for turn in turns for piece in (turn.recommender, *turn.asked, *turn.offered)]
+    pieces = [("said", turn.recommender) for turn in turns]
+    pieces += [("asked", name) for turn in turns for name in turn.asked]
+    pieces += [("offered", name) for turn in turns for name in turn.offered]
     fresh = len(set(pieces)) / len(pieces)
     score = 1 + round(4 * (0.5 * taken + 0.25 * mood + 0.25 * fresh))
     end = "An item was taken" if taken else "No item was taken"
@@ -81,8 +87,11 @@ def judge_by_words(inputs: JudgeInput) -> JudgeOutput:
     )
 
 
-def _takes(reply: str) -> bool:
-    return polarity(reply) is not Polarity.NO and accepts(reply)
+def _taken(turn: JudgedTurn) -> bool:
+    """Whether an item was taken in a turn: what the seeker did counts, or, unknown, its words."""
+    if not turn.offered or turn.took is not None:
+        return bool(turn.offered and turn.took)
+    return polarity(turn.seeker) is not Polarity.NO and accepts(turn.seeker)
 
 
 JUDGE = Task("judge", JudgeInput, JudgeOutput, max_tokens=192, rule=judge_by_words)
@@ -137,6 +146,7 @@ class PromptedJudge(Judge):
                     asked=[attributes[attribute] for attribute in turn.decision.attributes],
                     offered=[items[item] for item in turn.decision.items],
                     seeker=turn.reply.text,
+                    took=took(turn.reply),
                 )
                 for turn in dialogue.turns
             ],

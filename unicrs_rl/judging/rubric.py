@@ -11,8 +11,9 @@ from importlib import resources
 from unicrs_rl.dialogue import Dialogue, Score, Strategy
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.judging.claims import ClaimChecker
-from unicrs_rl.judging.judge import Judge, Judgement
+from unicrs_rl.judging.judge import Judge, Judgement, took
 from unicrs_rl.language.lexicon import Lexicon
+from unicrs_rl.language.opinions import blank
 from unicrs_rl.language.reading import Reading, read_reply
 
 PART_WEIGHTS = {"task": 0.30, "fit": 0.20, "facts": 0.10, "variety": 0.10, "strategy": 0.10, "reaction": 0.20}
@@ -27,12 +28,13 @@ _MOODS = {"positive": 1.0, "neutral": 0.6, "impatient": 0.0}
 class Rubric(Judge):
     """The default judge: six parts in [0, 1], ``score = 1 + 4 * weighted sum``.
 
-    - task: 1 once an item was taken; before that up to 0.3 for wishes and refusals learned;
+    - task: 1 once an item was taken (by what the seeker did, or where that is unknown by its words);
+      before that up to 0.3 for wishes and refusals learned;
     - fit: share of stated wishes that the last list's first item meets, times share of refusals it
       respects; 0.5 while nothing was recommended;
     - facts: share of factual claims that the knowledge graph confirms; 1 without claims;
     - variety: share of questions, list items and sentences that were not repeats;
-    - strategy: share of turns whose words show the strategy decided on;
+    - strategy: share of turns whose words, names aside, show the strategy decided on;
     - reaction: mean of the moods that the seeker's replies show.
 
     Args:
@@ -57,15 +59,31 @@ class Rubric(Judge):
             decision = turn.decision
             readings.append(read_reply(self._lexicon, turn.reply.text, decision.attributes, decision.items))
         parts = {
-            "task": _task(readings),
+            "task": self._task(dialogue, readings),
             "fit": self._fit(dialogue, readings),
             "facts": self._facts(dialogue),
             "variety": _variety(dialogue),
-            "strategy": _strategy(dialogue),
+            "strategy": self._strategy(dialogue),
             "reaction": _mean([_MOODS[reading.mood] for reading in readings[1:]], default=_MOODS["neutral"]),
         }
         total = sum(PART_WEIGHTS[name] * value for name, value in parts.items())
         return Score(round(1 + 4 * total, 6), {name: round(value, 6) for name, value in parts.items()})
+
+    def _task(self, dialogue: Dialogue, readings: Sequence[Reading]) -> float:
+        for turn, reading in zip(dialogue.turns, readings[1:], strict=True):
+            taken = took(turn.reply)
+            if reading.accepted is not None if taken is None else taken:
+                return 1.0
+        learned = len({a for reading in readings for a in (*reading.liked, *reading.disliked)})
+        return UNFINISHED * min(1.0, learned / ANSWERS_NEEDED)
+
+    def _strategy(self, dialogue: Dialogue) -> float:
+        """Share of turns that show their strategy, by words of the recommender's own: names show nothing."""
+        shown = [
+            shows(turn.decision.strategy, blank(turn.utterance, self._lexicon.mentions(turn.utterance)))
+            for turn in dialogue.turns
+        ]
+        return _mean(shown, default=1.0)
 
     def _fit(self, dialogue: Dialogue, readings: Sequence[Reading]) -> float:
         lists = [turn.decision.items for turn in dialogue.turns if turn.decision.items]
@@ -83,13 +101,6 @@ class Rubric(Judge):
         return _mean([claim.right for claim in claims], default=1.0)
 
 
-def _task(readings: Sequence[Reading]) -> float:
-    if any(reading.accepted is not None for reading in readings):
-        return 1.0
-    learned = len({a for reading in readings for a in (*reading.liked, *reading.disliked)})
-    return UNFINISHED * min(1.0, learned / ANSWERS_NEEDED)
-
-
 def _variety(dialogue: Dialogue) -> float:
     """Share of what was asked, listed and said that had not been before."""
     pieces: list[object] = []
@@ -98,11 +109,6 @@ def _variety(dialogue: Dialogue) -> float:
         pieces.extend(("listed", item) for item in turn.decision.items)
         pieces.append(("said", turn.utterance))
     return len(set(pieces)) / len(pieces) if pieces else 1.0
-
-
-def _strategy(dialogue: Dialogue) -> float:
-    shown = [shows(turn.decision.strategy, turn.utterance) for turn in dialogue.turns]
-    return _mean(shown, default=1.0)
 
 
 @lru_cache(maxsize=65_536)

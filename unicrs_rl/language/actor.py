@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unicrs_rl.dialogue import Act, Call, Decision, Fact, Grounding, Plan, State, Strategy
-from unicrs_rl.language.boundary import LanguageModel, Task
+from unicrs_rl.language.boundary import Answer, LanguageModel, Task
 from unicrs_rl.language.lexicon import Lexicon
 from unicrs_rl.language.tasks import ACT_NAMES, ACTOR, ACTS, ActorInput, ActorOutput
 from unicrs_rl.language.wording import STRATEGY_DESCRIPTIONS
@@ -29,7 +29,8 @@ class Spoken:
     """What the Actor did and said in a turn.
 
     Attributes:
-        invented: names it gave that the catalogue does not have; they are not in the decision.
+        invented: names it gave that the catalogue does not have, also in answers that were turned down;
+            they are not in the decision.
     """
 
     decision: Decision
@@ -73,13 +74,13 @@ class Actor:
         inputs = [self._inputs(*row) for row in zip(states, plans, groundings, strict=True)]
         answers = self.model.complete(self.task, inputs)
         return [
-            self._spoken(plan, answer.output, answer.call)
-            for plan, answer in zip(plans, answers, strict=True)
+            self._spoken(plan, grounding, answer)
+            for plan, grounding, answer in zip(plans, groundings, answers, strict=True)
         ]
 
     def _inputs(self, state: State, plan: Plan, grounding: Grounding) -> ActorInput:
         items, attributes = self.lexicon.items, self.lexicon.attributes
-        candidates = tuple(dict.fromkeys((*(plan.attributes or ()), *grounding.attributes)))
+        candidates = _questions(plan, grounding)
         known = state.preferences
         return ActorInput(
             noun=self.lexicon.noun,
@@ -108,25 +109,52 @@ class Actor:
             variant=state.key % 1_000_003,
         )
 
-    def _spoken(self, plan: Plan, output: ActorOutput | None, call: Call) -> Spoken:
+    def _spoken(self, plan: Plan, grounding: Grounding, answer: Answer[ActorOutput]) -> Spoken:
+        output, calls, invented = answer.output, (answer.call,), self._invented(answer)
         if output is None:
-            return Spoken(Decision(Act.CHAT, plan.strategy or Strategy.NO_STRATEGY), LOST_FOR_WORDS, (call,))
-        act = ACTS[output.act]
-        items, no_items = _link(self.lexicon.item_id, output.items if act is Act.RECOMMEND else ())
-        asked, no_attributes = _link(self.lexicon.attribute_id, output.attributes if act is Act.ASK else ())
+            decision = Decision(Act.CHAT, plan.strategy or Strategy.NO_STRATEGY)
+            return Spoken(decision, LOST_FOR_WORDS, calls, invented)
+        items, asked = _named(output)
         decision = Decision(
-            act if items or asked else Act.CHAT,  # words about nothing there is are chat
+            ACTS[output.act],
             plan.strategy or Strategy.parse(output.strategy or ""),
-            attributes=asked,
-            items=items[: self.slate],
+            attributes=self._asked(plan, grounding, asked) if asked else (),
+            items=self._offered(plan, grounding, items)[: self.slate] if items else (),
         )
-        return Spoken(decision, output.utterance, (call,), no_items + no_attributes)
+        if not (decision.items or decision.attributes):  # words about nothing there is are chat
+            decision = Decision(Act.CHAT, decision.strategy)
+        return Spoken(decision, output.utterance, calls, invented)
+
+    def _offered(self, plan: Plan, grounding: Grounding, names: Sequence[str]) -> tuple[int, ...]:
+        """The items of an answer, each once: as planned, else those of the candidates that it names."""
+        return _chosen(grounding.items, self.lexicon.items, names) if plan.items is None else plan.items
+
+    def _asked(self, plan: Plan, grounding: Grounding, names: Sequence[str]) -> tuple[int, ...]:
+        """The attributes of an answer, in the same way."""
+        if plan.attributes is not None:
+            return plan.attributes
+        return _chosen(_questions(plan, grounding), self.lexicon.attributes, names)
+
+    def _invented(self, answer: Answer[ActorOutput]) -> tuple[str, ...]:
+        """The names in an answer, and in those turned down before it, that nothing in the catalogue has."""
+        given = answer.refused if answer.output is None else (*answer.refused, answer.output)
+        named = [_named(output) for output in given]
+        strange = [item for items, _ in named for item in items if self.lexicon.item_id(item) is None]
+        strange += [name for _, asked in named for name in asked if self.lexicon.attribute_id(name) is None]
+        return tuple(dict.fromkeys(strange))
 
 
-def _link(
-    resolve: Callable[[str], int | None], names: Sequence[str]
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The ids of names, each once and in order, and the names that are none."""
-    found = {name: resolve(name) for name in names}
-    ids = tuple(dict.fromkeys(index for index in found.values() if index is not None))
-    return ids, tuple(name for name, index in found.items() if index is None)
+def _questions(plan: Plan, grounding: Grounding) -> tuple[int, ...]:
+    """Attributes that can be asked about, best first."""
+    return tuple(dict.fromkeys((*(plan.attributes or ()), *grounding.attributes)))
+
+
+def _named(output: ActorOutput) -> tuple[list[str], list[str]]:
+    """The items offered and the attributes asked about; what does not belong to the act is nothing."""
+    return output.items if output.act == "recommend" else [], output.attributes if output.act == "ask" else []
+
+
+def _chosen(candidates: Sequence[int], names: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
+    """The candidates of these names, in the order wanted."""
+    by_name = {names[index]: index for index in candidates}
+    return tuple(dict.fromkeys(by_name[name] for name in wanted if name in by_name))

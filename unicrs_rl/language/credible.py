@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -22,7 +23,7 @@ from unicrs_rl.language import phrases
 from unicrs_rl.language.actor import Actor, Spoken, actors
 from unicrs_rl.language.boundary import Message, Task
 from unicrs_rl.language.lexicon import Entity, Lexicon, written
-from unicrs_rl.language.tasks import ActorInput
+from unicrs_rl.language.tasks import ActorInput, check_words
 
 ROUNDS = 2
 """Rounds of critique and refinement, at most."""
@@ -55,6 +56,8 @@ def explanations() -> Mapping[str, Explanation]:
 
 class ExplanationInput(Message):
     """The conversation before a turn, and the strategies to choose from."""
+
+    turns_in: ClassVar[str] = "dialogue"
 
     noun: str
     dialogue: list[tuple[str, str]]
@@ -122,15 +125,18 @@ def _check_strategy(inputs: ExplanationInput, output: ExplanationOutput) -> str 
 
 
 def _check_critique(inputs: CriticInput, output: CriticOutput) -> str | None:
-    strange = [
-        wrong.claim for wrong in output.wrong if wrong.claim not in inputs.utterance or not wrong.claim
-    ]
-    return f"wrong: the draft does not say {strange[0]!r}" if strange else None
+    for wrong in output.wrong:
+        if not wrong.claim or wrong.claim not in inputs.utterance:
+            return f"wrong: the draft does not say {wrong.claim!r}"
+        if wrong.item not in inputs.facts:
+            return f"wrong: {wrong.item!r} is none of the {inputs.noun}s that there are facts of"
+    return None
 
 
 def _check_refinement(inputs: RefinerInput, output: RefinerOutput) -> str | None:
-    if not output.utterance.strip():
-        return "utterance: must not be empty"
+    stated = (text for told in inputs.facts.values() for each in told.values() for text in each)
+    if problem := check_words(output.utterance, (*inputs.facts, *stated)):
+        return problem
     kept = [wrong.claim for wrong in inputs.wrong if wrong.claim in output.utterance]
     return f"utterance: still says {kept[0]!r}" if kept else None
 

@@ -32,8 +32,8 @@ class PreferenceReasoner:
             return [(Preferences(), None)] * len(dialogues)
         answers = self.model.complete(PREFERENCE_REASONER, [self._inputs(dialogue) for dialogue in dialogues])
         return [
-            (Preferences() if answer.output is None else self._link(answer.output), answer.call)
-            for answer in answers
+            (Preferences() if answer.output is None else self._link(answer.output, dialogue), answer.call)
+            for answer, dialogue in zip(answers, dialogues, strict=True)
         ]
 
     def _inputs(self, dialogue: Dialogue) -> PreferenceInput:
@@ -53,13 +53,21 @@ class PreferenceReasoner:
             ],
         )
 
-    def _link(self, output: PreferenceOutput) -> Preferences:
+    def _link(self, output: PreferenceOutput, dialogue: Dialogue) -> Preferences:
+        """The names as ids: an attribute under one heading, items turned down only if offered.
+
+        An item that the seeker speaks against need not have been offered to be turned down.
+        """
+        liked = _ids(self.lexicon.attribute_id, output.liked)
+        disliked = _ids(self.lexicon.attribute_id, output.disliked, liked)
+        offered = {item for turn in dialogue.turns for item in turn.decision.items}
+        rejected = tuple(i for i in _ids(self.lexicon.item_id, output.rejected_items) if i in offered)
         return Preferences(
-            liked=_ids(self.lexicon.attribute_id, output.liked),
-            disliked=_ids(self.lexicon.attribute_id, output.disliked),
-            open=_ids(self.lexicon.attribute_id, output.open),
+            liked=liked,
+            disliked=disliked,
+            open=_ids(self.lexicon.attribute_id, output.open, (*liked, *disliked)),
             liked_items=_ids(self.lexicon.item_id, output.liked_items),
-            rejected_items=_ids(self.lexicon.item_id, output.rejected_items),
+            rejected_items=(*rejected, *_ids(self.lexicon.item_id, output.disliked_items, rejected)),
             mood=output.mood,
             summary=output.summary,
         )
@@ -72,6 +80,8 @@ def perceive_acts(opening: Reply, replies: Sequence[Reply]) -> Preferences:
     return Preferences(liked, disliked, open_, rejected_items=rejected)
 
 
-def _ids(resolve: Callable[[str], int | None], names: Iterable[str]) -> tuple[int, ...]:
+def _ids(
+    resolve: Callable[[str], int | None], names: Iterable[str], other_than: Sequence[int] = ()
+) -> tuple[int, ...]:
     found = (resolve(name) for name in names)
-    return tuple(dict.fromkeys(index for index in found if index is not None))
+    return tuple(dict.fromkeys(index for index in found if index is not None and index not in other_than))

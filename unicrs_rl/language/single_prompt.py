@@ -8,7 +8,7 @@ with the turn (``invented``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from typing_extensions import override
@@ -29,6 +29,8 @@ _NOTHING = Grounding(items=(), attributes=(), confidence=0.0, facts=None)
 
 class SinglePromptInput(ActorInput):
     """The dialogue with what was done in it; there are no candidates to choose among."""
+
+    turns_in: ClassVar[str] = "exchanges"
 
     opening: str
     exchanges: list[Exchange]
@@ -61,6 +63,15 @@ class SinglePrompt(Actor):
             slate=self.slate,
         )
 
+    @override
+    def _offered(self, plan: Plan, grounding: Grounding, names: Sequence[str]) -> tuple[int, ...]:
+        """There are no candidates: any item of the catalogue can be named."""
+        return _linked(self.lexicon.item_id, names) if plan.items is None else plan.items
+
+    @override
+    def _asked(self, plan: Plan, grounding: Grounding, names: Sequence[str]) -> tuple[int, ...]:
+        return _linked(self.lexicon.attribute_id, names) if plan.attributes is None else plan.attributes
+
     def _exchanges(self, state: State) -> tuple[str, list[Exchange]]:
         """The seeker's opening, and the turns since with what was asked and offered in them."""
         items, attributes = self.lexicon.items, self.lexicon.attributes
@@ -76,6 +87,12 @@ class SinglePrompt(Actor):
             else:
                 opening = text
         return opening, exchanges
+
+
+def _linked(resolve: Callable[[str], int | None], names: Iterable[str]) -> tuple[int, ...]:
+    """The ids of names, each once and in order; what has none is left out."""
+    found = (resolve(name) for name in names)
+    return tuple(dict.fromkeys(index for index in found if index is not None))
 
 
 def decide_alone(lexicon: Lexicon, memory: Memory | None, inputs: SinglePromptInput) -> ActorOutput:
