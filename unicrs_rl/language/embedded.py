@@ -22,9 +22,9 @@ from unicrs_rl.language.credible import (
 from unicrs_rl.language.interleaved import INTERLEAVED, take_turns
 from unicrs_rl.language.lexicon import Lexicon
 from unicrs_rl.language.memory import Memory
-from unicrs_rl.language.reading import read_dialogue
+from unicrs_rl.language.reading import link_entities, read_dialogue
 from unicrs_rl.language.single_prompt import SINGLE_PROMPT, decide_alone
-from unicrs_rl.language.tasks import ACTOR, FACT_RETRIEVER, PREFERENCE_REASONER
+from unicrs_rl.language.tasks import ACTOR, ENTITY_LINKER, FACT_RETRIEVER, PREFERENCE_REASONER
 from unicrs_rl.language.wording import act_and_speak, choose_facts
 
 CHARACTERS_PER_TOKEN = 4
@@ -44,6 +44,7 @@ class EmbeddedModel(LanguageModel):
     def __init__(self, lexicon: Lexicon, memory: Memory | None = None) -> None:
         self._rules: dict[str, Callable[[Any], Message]] = {
             PREFERENCE_REASONER.name: lambda inputs: read_dialogue(lexicon, inputs),
+            ENTITY_LINKER.name: lambda inputs: link_entities(lexicon, inputs),
             FACT_RETRIEVER.name: choose_facts,
             ACTOR.name: lambda inputs: act_and_speak(inputs, memory),
             SINGLE_PROMPT.name: lambda inputs: decide_alone(lexicon, memory, inputs),

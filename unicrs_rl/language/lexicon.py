@@ -16,8 +16,25 @@ _YEAR = re.compile(r"\s*\((\d{4})\)$")
 _CLOSERS = {"“": "”", '"': '"'}
 _OPENER = re.compile('[“"]')
 _MARKS = frozenset('"“”„«»')
-_ODD_ENDS = re.compile(r"^[^\w('’]|[^\w.)'’]$")
+_SAID_OF = re.compile(r"\w+ (?:is|was|sounds|looks)\b")
+_ODD_ENDS = re.compile(r"^[^\w('’]|[^\w.)'’]$|\w{4}\.$")  # "Jr." does not end a sentence, "luck." does
 _ALIASES = {"sci-fi": ("science fiction", "scifi"), "romance": ("romantic",), "animation": ("animated",)}
+
+
+_SAID_OF_ITEMS = """
+actors box boys break checking conversation cool date edge end family film films girls help house kids
+laugh man movie movies other others rock scary school star story superhero woman
+"""
+_EVERYDAY = frozenset(_SAID_OF_ITEMS.split())
+"""More words that talk about items is made of; unlike the common ones they need no quotation marks."""
+_ACCIDENT = 3
+"""Longest title, in words, that stands in a sentence by accident."""
+_BEFORE_TITLES = """
+about called enjoyed hated like liked love loved named recommend saw see seen suggest than titled try
+watch watched watching
+"""
+_GOVERNING = frozenset(_BEFORE_TITLES.split())
+"""Words after which a capital is a title's ("I saw It"), not the next sentence's ("so funny It has ...")."""
 
 
 class Entity(StrEnum):
@@ -61,6 +78,8 @@ class _Entry:
     """A common word: counts only where it is written as a title (capital, not opening a sentence)."""
     strict: bool
     """Made of common words: counts only where it is written exactly like this."""
+    casual: bool
+    """A title without its year that people say without meaning it ("the help", "a scary movie", "It")."""
 
 
 def needs_quotes(name: str, noun: str) -> bool:
@@ -115,6 +134,12 @@ class Lexicon:
         self._quoted = _by_name(self.items, self.attributes)
         self._longest = max((len(name) for name in self._quoted), default=0)
         self._entries: dict[tuple[str, ...], list[_Entry]] = {}
+        self._said = (
+            COMMON_WORDS
+            | _EVERYDAY
+            | set("abcdefghijklmnopqrstuvwxyz")
+            | {name for name in self.attributes if name.islower()}
+        )
         self._lengths: dict[str, list[int]] = {}  # first word -> lengths of the names it opens, longest first
         for index, name in enumerate(self.attributes):
             self._enter_attribute(index, name)
@@ -129,7 +154,11 @@ class Lexicon:
         self.mentions = lru_cache(maxsize=65_536)(self._mentions)
 
     def item_id(self, name: str) -> int | None:
-        """The item of that exact name, or failing that the only one a text of it mentions."""
+        """The item of that exact name, or failing that the only one with that title in other spelling.
+
+        An article more, the noun or a missing year makes no difference, a year one off neither; anything
+        else more ("Heat 2", "Heat (2013)") is another item, and maybe none there is.
+        """
         return self._resolve(name, self._item_ids, Entity.ITEM)
 
     def attribute_id(self, name: str) -> int | None:
@@ -140,10 +169,21 @@ class Lexicon:
         if name in exact:
             return exact[name]
         mentions = self.mentions(f'"{name}"')
+        if entity is Entity.ITEM:
+            mentions = tuple(mention for mention in mentions if self._whole(f'"{name}"', mention))
         found = {mention.id for mention in mentions if mention.entity is entity}
         if entity is Entity.ATTRIBUTE:
             found |= {mention.namesake for mention in mentions if mention.namesake is not None}
         return found.pop() if len(found) == 1 else None
+
+    def _whole(self, text: str, mention: Mention) -> bool:
+        """Whether a text is the mentioned title and nothing more."""
+        rest = set(tokenize(text[: mention.start])) | set(tokenize(text[mention.end :]))
+        year = _YEAR.search(self.items[mention.id]) if mention.entity is Entity.ITEM else None
+        rest -= {"the", "a", "an", *tokenize(self.noun)}
+        if year is None:
+            return all(len(word) == 4 and word.isdecimal() for word in rest)
+        return rest <= {str(int(year[1]) + off) for off in (-1, 0, 1)}
 
     def _enter_attribute(self, index: int, name: str) -> None:
         forms = {name, *_ALIASES.get(name.casefold(), ())}
@@ -164,7 +204,8 @@ class Lexicon:
         cautious = entity is Entity.ITEM and len(tokens) == 1
         plain = not needs_quotes(form, self.noun)
         strict = common and full
-        entry = _Entry(entity, index, form, lead, full, plain, cautious, strict)
+        casual = shortened and len(tokens) <= _ACCIDENT and self._said.issuperset(tokens)
+        entry = _Entry(entity, index, form, lead, full, plain, cautious, strict, casual)
         self._entries.setdefault(tokens, []).append(entry)
 
     def _mentions(self, text: str, offered: tuple[int, ...] = ()) -> tuple[Mention, ...]:
@@ -273,26 +314,39 @@ def _fold(word: str) -> str:
 def _plausible(entry: _Entry, text: str, spans: list[tuple[int, int]], offered: tuple[int, ...]) -> bool:
     """Whether the way a name is written speaks for it.
 
-    "love Simon" is no title: a title that is capitalised at all begins with a capital.
+    "love Simon" is no title: a title that is capitalised at all begins with a capital, unless it is one
+    that does not ("eXistenZ").
     """
     if entry.strict:
         return _exact(entry, text, spans[0][0])
+    if entry.casual and entry.id not in offered:
+        start = spans[0][0]
+        return _exact(entry, text, start) and (not entry.cautious or _governed(text, start))
     if entry.cautious and entry.full and _exact(entry, text, spans[0][0]):
         before = text[: spans[0][0]].rstrip()
         if entry.form.islower() or before.endswith(":"):
             return True
-    if entry.cautious and entry.id in offered and tokenize(entry.form)[0] not in COMMON_WORDS:
-        return text[spans[0][0]].isupper()
     if entry.cautious:
-        return _looks_like_title(text, spans[0][0])
+        named_before = entry.id in offered and tokenize(entry.form)[0] not in COMMON_WORDS
+        return text[spans[0][0]].isupper() if named_before else _looks_like_title(text, spans[0][0])
     if entry.entity is Entity.ATTRIBUTE or not text[spans[0][0]].islower():
         return True
-    return not any(text[start].isupper() for start, _ in spans)
+    return _exact(entry, text, spans[0][0]) or not any(text[start].isupper() for start, _ in spans)
+
+
+def _governed(text: str, start: int) -> bool:
+    """Whether the word at ``start`` is quoted, or follows a word that titles follow."""
+    before = tokenize(text[:start].rsplit(maxsplit=1)[-1]) if text[:start].strip() else ()
+    return text[start - 1 : start] in {'"', "“", "'"} or (bool(before) and before[-1] in _GOVERNING)
 
 
 def _looks_like_title(text: str, start: int) -> bool:
-    """Whether the word at ``start`` is quoted, or capitalised other than by opening a sentence."""
+    """Whether the word at ``start`` is quoted, or capitalised other than by opening a sentence.
+
+    A sentence that says what a capitalised word is ("Jaws was great") says it of a title, too.
+    """
     before = text[:start].rstrip()
     if text[start - 1 : start] in {'"', "“", "'"}:
         return True
-    return text[start].isupper() and bool(before) and before[-1] not in ".!?:"
+    inside = bool(before) and before[-1] not in ".!?:"
+    return text[start].isupper() and (inside or bool(_SAID_OF.match(text, start)))

@@ -14,7 +14,15 @@ from functools import lru_cache
 from typing import Protocol
 
 from unicrs_rl.language.lexicon import Entity, Lexicon, Mention
-from unicrs_rl.language.tasks import Exchange, Mood, PreferenceInput, PreferenceOutput
+from unicrs_rl.language.opinions import Talk, blank
+from unicrs_rl.language.tasks import (
+    Exchange,
+    LinkInput,
+    LinkOutput,
+    Mood,
+    PreferenceInput,
+    PreferenceOutput,
+)
 
 
 class Polarity(Enum):
@@ -31,6 +39,11 @@ _OPEN = re.compile(
     r"\b(?:whatever|either way|any suggestion|no preference|open to any|not sure|up to you|indifferent|"
     r"no strong feelings?|makes no difference|all the same|"
     r"(?:do|does)(?:n'?t| not) (?:really )?(?:matter|care|mind either way))\b"
+)
+_DIRECT = re.compile(
+    r"\s*(?:(?:oh|well|hm+|uh|um|haha|sorry|and|but|actually|honestly),? )*"
+    r"(?:(?:no|nope|nah|never|neither|whatever|either way)(?=\s*(?:[,.!;]|$| thank| not\b))|not\b|"
+    r"no preference)"
 )
 _NO = re.compile(
     r"\b(?:no|not|nope|nah|never|none|neither|nothing|without|hate|hated|dislike|avoid|skip|pass|"
@@ -62,6 +75,8 @@ class Reading:
     disliked: tuple[int, ...] = ()
     open: tuple[int, ...] = ()
     liked_items: tuple[int, ...] = ()
+    """Items the seeker brought up, in their favour; those offered are accepted or rejected instead."""
+    disliked_items: tuple[int, ...] = ()
     accepted: int | None = None
     rejected: tuple[int, ...] = ()
     mood: Mood = "neutral"
@@ -108,11 +123,11 @@ def read_reply(
     """Read one reply in the light of the attributes asked about and the items offered before it."""
     marks: dict[int, Polarity] = {}
     named_items: list[int] = []
-    liked_items: list[int] = []
     unnamed: set[Polarity] = set()
+    answered = False  # an answer comes first: what is said in later sentences is about something else
     accepting = False
     mentions = lexicon.mentions(text, offered)
-    masked = _mask_noun(_mask(text, mentions), lexicon.noun)
+    masked = _mask_noun(blank(text, mentions), lexicon.noun)
     for start, end in clauses(masked):
         points = polarity(masked[start:end])
         taking = points is not Polarity.NO and accepts(masked[start:end])
@@ -125,13 +140,15 @@ def read_reply(
         for mention in inside:
             if mention.entity is Entity.ATTRIBUTE:
                 marks[mention.id] = Polarity.YES if points is Polarity.UNSAID else points
-        if points is Polarity.YES:
-            liked_items.extend(item for item in items if item not in offered)
-        accepting = accepting or taking
+        denied = answered and Polarity.NO in unnamed  # then only what is named can still be taken
+        accepting = accepting or (taking and (not denied or any(item in offered for item in items)))
         if points is not Polarity.NO:
             named_items.extend(item for item in items if item in offered)
-        if not inside:
+        if not inside and (not answered or _DIRECT.match(masked[start:end].casefold())):
             unnamed.add(points)
+        answered = answered or (masked[end - 1] in ".!?;" and not unnamed <= {Polarity.UNSAID})
+    talk = Talk()
+    talk.read(text, _brought_up(mentions, offered))
     accepted = (*named_items, *offered)[0] if accepting and offered else None
     whole = next((p for p in (Polarity.OPEN, Polarity.NO, Polarity.YES) if p in unnamed), Polarity.UNSAID)
     for attribute in asked:
@@ -140,18 +157,21 @@ def read_reply(
         liked=tuple(a for a, mark in marks.items() if mark is Polarity.YES),
         disliked=tuple(a for a, mark in marks.items() if mark is Polarity.NO),
         open=tuple(a for a, mark in marks.items() if mark in (Polarity.OPEN, Polarity.UNSAID)),
-        liked_items=tuple(dict.fromkeys(liked_items)),
+        liked_items=talk.liked,
+        disliked_items=talk.disliked,
         accepted=accepted,
         rejected=() if accepted is not None else tuple(offered),
         mood=mood_of(masked),
     )
 
 
-def _mask(text: str, mentions: Sequence[Mention]) -> str:
-    """A text with its names blanked out, so that "Never Let Me Go." neither denies nor ends a clause."""
-    for mention in mentions:
-        text = text[: mention.start] + "_" * (mention.end - mention.start) + text[mention.end :]
-    return text
+def _brought_up(mentions: Sequence[Mention], offered: tuple[int, ...] = ()) -> list[Mention]:
+    """The items that are named without being on offer; of an attribute's namesake, the attribute is meant."""
+    return [
+        mention
+        for mention in mentions
+        if mention.entity is Entity.ITEM and mention.namesake is None and mention.id not in offered
+    ]
 
 
 @lru_cache
@@ -199,21 +219,30 @@ def fold(replies: Iterable[Answered]) -> tuple[tuple[int, ...], tuple[int, ...],
     return liked, disliked, open_
 
 
+def link_entities(lexicon: Lexicon, inputs: LinkInput) -> LinkOutput:
+    """Answer the entity linker's task: every name in a message, each once."""
+    names: dict[Entity, dict[str, None]] = {Entity.ITEM: {}, Entity.ATTRIBUTE: {}}
+    for mention in lexicon.mentions(inputs.text):
+        catalogue = lexicon.items if mention.entity is Entity.ITEM else lexicon.attributes
+        names[mention.entity][catalogue[mention.id]] = None
+    return LinkOutput(items=list(names[Entity.ITEM]), attributes=list(names[Entity.ATTRIBUTE]))
+
+
 def read_dialogue(lexicon: Lexicon, inputs: PreferenceInput) -> PreferenceOutput:
     """Answer the Preference Reasoner's task: fold the readings of all replies, later ones winning."""
     readings: list[Reading] = []
-    liked_items: dict[int, None] = {}
+    talk = Talk()
     rejected: dict[int, None] = {}
     mood: Mood = "neutral"
     for exchange in (Exchange(recommender="", seeker=inputs.opening), *inputs.exchanges):
-        reading = read_reply(
-            lexicon,
-            exchange.seeker,
-            _ids(lexicon.attribute_id, exchange.asked),
-            _ids(lexicon.item_id, exchange.offered),
-        )
+        offered = _ids(lexicon.item_id, exchange.offered)
+        reading = read_reply(lexicon, exchange.seeker, _ids(lexicon.attribute_id, exchange.asked), offered)
         readings.append(reading)
-        liked_items.update(dict.fromkeys(reading.liked_items))
+        if exchange.asked or exchange.offered:  # then it is known what the reply is about
+            talk.focus = ()
+        else:
+            talk.hear(exchange.recommender, _brought_up(lexicon.mentions(exchange.recommender)))
+        talk.read(exchange.seeker, _brought_up(lexicon.mentions(exchange.seeker, offered), offered))
         rejected.update(dict.fromkeys(reading.rejected))
         mood = reading.mood
     liked, disliked, open_ = ([lexicon.attributes[a] for a in marked] for marked in fold(readings))
@@ -221,7 +250,8 @@ def read_dialogue(lexicon: Lexicon, inputs: PreferenceInput) -> PreferenceOutput
         liked=liked,
         disliked=disliked,
         open=open_,
-        liked_items=[lexicon.items[item] for item in liked_items],
+        liked_items=[lexicon.items[item] for item in talk.liked],
+        disliked_items=[lexicon.items[item] for item in talk.disliked],
         rejected_items=[lexicon.items[item] for item in rejected],
         mood=mood,
         summary=_summary(liked, disliked),

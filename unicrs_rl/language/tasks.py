@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import ClassVar, Literal
 
 from unicrs_rl.dialogue import Act
 from unicrs_rl.language.boundary import Message, Task
+from unicrs_rl.language.english import looks_english
 
 ActName = Literal["ask", "recommend", "chat"]
 Mood = Literal["positive", "neutral", "impatient"]
@@ -29,6 +31,8 @@ class Exchange(Message):
 class PreferenceInput(Message):
     """The dialogue so far."""
 
+    turns_in: ClassVar[str] = "exchanges"
+
     noun: str
     opening: str
     exchanges: list[Exchange]
@@ -42,9 +46,26 @@ class PreferenceOutput(Message):
     open: list[str] = []
     """Attributes the seeker is indifferent to."""
     liked_items: list[str] = []
+    disliked_items: list[str] = []
+    """Items the seeker said they did not like or do not want."""
     rejected_items: list[str] = []
+    """Offered items the seeker turned down."""
     mood: Mood = "neutral"
     summary: str = ""
+
+
+class LinkInput(Message):
+    """One message of a conversation, whoever wrote it."""
+
+    noun: str
+    text: str
+
+
+class LinkOutput(Message):
+    """The items and attributes that the message names, as the catalogue spells them."""
+
+    items: list[str] = []
+    attributes: list[str] = []
 
 
 Statement = tuple[str, str, str]
@@ -73,6 +94,8 @@ class ActorInput(Message):
     ``strategy``, ``act``, ``items`` and ``attributes`` are ``None`` where the choice is the Actor's own;
     it then chooses among the strategies, ``candidate_items`` and ``candidate_attributes``, both best first.
     """
+
+    turns_in: ClassVar[str] = "dialogue"
 
     noun: str
     dialogue: list[tuple[str, str]]
@@ -122,8 +145,10 @@ def check_action(inputs: ActorInput, output: ActorOutput) -> str | None:
     """What is wrong with an Actor's answer: it must keep to the plan and to the candidates."""
     if inputs.act is not None and output.act != inputs.act:
         return f"act: must be {inputs.act!r}"
-    if not output.utterance.strip():
-        return "utterance: must not be empty"
+    stated = (text for fact in inputs.facts or () for text in fact)
+    names = (*output.items, *output.attributes, *inputs.candidate_items, *inputs.candidate_attributes)
+    if problem := check_words(output.utterance, (*names, *inputs.liked, *stated)):
+        return problem
     if inputs.strategy is None and output.strategy not in inputs.strategies:
         return f"strategy: must be one of {', '.join(inputs.strategies)}"
     if output.act == "recommend":
@@ -131,6 +156,13 @@ def check_action(inputs: ActorInput, output: ActorOutput) -> str | None:
     if output.act == "ask":
         return _check_names("attributes", output.attributes, inputs.attributes, inputs.candidate_attributes)
     return None
+
+
+def check_words(utterance: str, names: Iterable[str]) -> str | None:
+    """What is wrong with an utterance that may hold these names: it must not be empty, and be English."""
+    if not utterance.strip():
+        return "utterance: must not be empty"
+    return None if looks_english(utterance, names) else "utterance: must be in English"
 
 
 def _check_names(
@@ -148,5 +180,6 @@ def _check_names(
 
 
 PREFERENCE_REASONER = Task("preference_reasoner", PreferenceInput, PreferenceOutput)
+ENTITY_LINKER = Task("entity_linker", LinkInput, LinkOutput)
 FACT_RETRIEVER = Task("fact_retriever", FactInput, FactOutput, _check_facts)
 ACTOR = Task("actor", ActorInput, ActorOutput, check_action)

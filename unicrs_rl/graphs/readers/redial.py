@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from unicrs_rl.dialogue import Act, Decision, Dialogue, Reply, Strategy, Turn
 from unicrs_rl.errors import InputError
 from unicrs_rl.graphs.catalogue import Catalogue, distinct_names
 from unicrs_rl.graphs.readers.files import folder, read_json, read_json_lines
-from unicrs_rl.graphs.world import Seeker, World, split_by_seeker
+from unicrs_rl.graphs.world import Seeker, Split, World, split_by_seeker
 
 DIALOGUE_FILES = tuple(
     (f"{split}_data.jsonl", f"{split}_data_dbpedia.jsonl") for split in ("train", "valid", "test")
@@ -38,6 +39,7 @@ GRAPH_FILES = (
 )
 _MENTION = re.compile(r"@(\d+)")
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
+_NO_YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 _LIKED, _DISLIKED, _SEEN = 1, 0, 1  # the form's codes; 2 means "did not say"
 
 
@@ -80,6 +82,96 @@ def read(data: Path | None, seed: int = 0) -> World:
         notes=tuple(notes),
         files=(*(root / name for name in GRAPH_FILES), *files),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HumanMessage:
+    """One message as people wrote it, and what the release links in it."""
+
+    by_seeker: bool
+    text: str
+    """Every ``@id`` replaced by the movie's title with its year: "The Shining (1980)"."""
+    yearless: str
+    """The same without the years, as people write titles: "The Shining"."""
+    items: tuple[int, ...]
+    """Movies that an ``@id`` names."""
+    attributes: tuple[int, ...]
+    """Genres and people that the release found in it (``entity``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HumanDialogue:
+    """A human dialogue message by message, and the seeker's own form about its movies."""
+
+    id: str
+    messages: tuple[HumanMessage, ...]
+    opinions: Mapping[int, bool | None]
+    """Movies the form asks about: liked, not liked, or ``None`` where the seeker did not say."""
+
+
+def read_human(data: Path | None, split: Split = Split.VALID) -> tuple[Catalogue, tuple[HumanDialogue, ...]]:
+    """The dialogues of one split as people wrote them, with the catalogue that their movies are in.
+
+    Raises:
+        InputError: naming the file, and the line, at fault.
+    """
+    root = folder(data, "redial")
+    _check_graph_files(root)
+    catalogue, item_of_entity, _ = _read_knowledge_graph(root)
+    item_of_movie = _movie_ids(root, item_of_entity)
+    names = [f"{split}_data.jsonl", f"{split}_data_dbpedia.jsonl"]
+    path = next((root / name for name in names if (root / name).is_file()), None)
+    if path is None:
+        raise InputError(f"{root}: neither {names[0]} nor {names[1]} is there; choose another --split")
+    attributes = {name: index for index, name in enumerate(catalogue.attributes)}
+    dialogues = tuple(
+        _read_human_dialogue(path, number, record, item_of_movie, catalogue.items, attributes)
+        for number, record in read_json_lines(path)
+    )
+    if not dialogues:
+        raise InputError(f"{path}: there is no dialogue in it")
+    return catalogue, dialogues
+
+
+def _read_human_dialogue(
+    path: Path,
+    number: int,
+    record: dict[str, Any],
+    item_of_movie: dict[str, int],
+    items: tuple[str, ...],
+    attributes: dict[str, int],
+) -> HumanDialogue:
+    listed = record.get("movieMentions") or {}  # an empty one comes as a list
+    if not isinstance(listed, dict):
+        raise InputError(f"{path}, line {number}: field movieMentions: an object is expected")
+    titles = {movie: " ".join(title.split()) for movie, title in listed.items() if isinstance(title, str)}
+
+    def title(match: re.Match[str]) -> str:
+        return titles.get(match[1]) or _title(match[1], item_of_movie, items)
+
+    if "initiatorWorkerId" not in record:
+        raise InputError(f"{path}, line {number}: field initiatorWorkerId is missing")
+    messages = tuple(
+        HumanMessage(
+            by_seeker=message.get("senderWorkerId") == record["initiatorWorkerId"],
+            text=_MENTION.sub(title, message["text"]),
+            yearless=_MENTION.sub(lambda match: _NO_YEAR.sub("", title(match)), message["text"]),
+            items=_known(_MENTION.findall(message["text"]), item_of_movie),
+            attributes=_known(message.get("entity") or [], attributes),
+        )
+        for message in _messages(path, number, record)
+    )
+    opinions = {
+        item_of_movie[movie]: {_LIKED: True, _DISLIKED: False}.get(answer.get("liked", 2))
+        for movie, answer in _answers(path, number, record).items()
+        if movie in item_of_movie
+    }
+    return HumanDialogue(str(record.get("conversationId", f"{path.stem}-{number}")), messages, opinions)
+
+
+def _known(names: Iterable[str], ids: Mapping[str, int]) -> tuple[int, ...]:
+    """Ids of the names that have one, each once."""
+    return tuple(dict.fromkeys(ids[name] for name in names if name in ids))
 
 
 def _check_graph_files(root: Path) -> None:
@@ -203,12 +295,7 @@ def _read_dialogue(
         for part in (said, items, answer):
             part.clear()
 
-    messages = record.get("messages", [])
-    if not isinstance(messages, list):
-        raise InputError(f"{path}, line {number}: field messages: a list is expected")
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("text"), str):
-            raise InputError(f"{path}, line {number}: a message without text")
+    for message in _messages(path, number, record):
         mentioned = [item_of_movie[m] for m in _MENTION.findall(message["text"]) if m in item_of_movie]
         text = _MENTION.sub(lambda match: _title(match[1], item_of_movie, titles), message["text"])
         if message.get("senderWorkerId") == seeker:
@@ -220,6 +307,17 @@ def _read_dialogue(
         items.extend(mentioned)
     close()
     return dialogue
+
+
+def _messages(path: Path, number: int, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a dialogue, each with its text."""
+    messages = record.get("messages", [])
+    if not isinstance(messages, list):
+        raise InputError(f"{path}, line {number}: field messages: a list is expected")
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("text"), str):
+            raise InputError(f"{path}, line {number}: a message without text")
+    return messages
 
 
 def _title(movie: str, item_of_movie: dict[str, int], titles: tuple[str, ...]) -> str:
