@@ -155,7 +155,9 @@ def made() -> dict[str, object]:
     config = resolve({"arms": "unified,greedy", "dialogues": 4, "seeds": "0,1", "train_dialogues": 8})
     traces = [line("unified", seed, index, seed == 0) for seed in (0, 1) for index in range(4)]
     traces += [line("greedy", 0, index, index == 0) for index in range(4)]
-    return results(config, "movies", "0" * 16, {"unified": 10, "greedy": 0}, traces)
+    return results(
+        config, "movies", "0" * 16, {"unified": 10, "greedy": 0}, traces, {"unified": {}, "greedy": {}}, {}
+    )
 
 
 def test_results_average_over_training_seeds_before_pairing() -> None:

@@ -1,7 +1,7 @@
 """The door: ``unicrs-rl <verb> …``.
 
-Wrong use and wrong input end with exit code 2 and one line on standard error. Results go to standard
-output, progress to standard error.
+Wrong use and wrong input end with exit code 2 and one line on standard error, a judge that never scored with
+3, a run that stopped and can be resumed with 4. Results go to standard output, progress to standard error.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import contextlib
 import dataclasses
 import io
 import json
+import logging
 import os
 import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import tyro
 from rich.console import Console
@@ -24,7 +25,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from unicrs_rl.errors import InputError, Unjudged, unknown
+from unicrs_rl.errors import InputError, Stopped, Unjudged, unknown
+
+if TYPE_CHECKING:  # what it takes to run is imported by the command that runs it
+    from unicrs_rl.experiments.config import RunConfig
+    from unicrs_rl.language.ledger import Budget
 
 _BOX = re.compile(r"[╭╮╰╯│─]+|-{5,}")  # of dashes where the output cannot show the others
 _UNREADABLE = re.compile(
@@ -45,7 +50,22 @@ Folder: TypeAlias = Path | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Backend:
+    """Which language model is used."""
+
+    llm: Annotated[
+        Text, _opt("language model backend: embedded, transformers or openai", "NAME", "embedded")
+    ] = None
+    model: Annotated[
+        Text, _opt("its model: a folder or hub name (transformers), a name (openai)", "MODEL")
+    ] = None
+    base_url: Annotated[
+        Text, _opt("where an OpenAI-compatible endpoint is", "URL", "https://api.openai.com/v1")
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(Backend):
     """What decides the result of a run; anything not given comes from --config, or is the default."""
 
     world: Annotated[Text, _opt("movies, redial, lastfm, or the PATH of a folder", "NAME|PATH", "movies")] = (
@@ -60,15 +80,6 @@ class Settings:
     ] = None
     seeds: Annotated[Text, _opt("training seeds, separated by commas", "LIST", "0,1,2; of train 0")] = None
     user: Annotated[Text, _opt("simulated seekers: latent or mcr", "KIND", "latent")] = None
-    llm: Annotated[
-        Text, _opt("language model backend: embedded, transformers or openai", "NAME", "embedded")
-    ] = None
-    model: Annotated[
-        Text, _opt("its model: a folder or hub name (transformers), a name (openai)", "MODEL")
-    ] = None
-    base_url: Annotated[
-        Text, _opt("where an OpenAI-compatible endpoint is", "URL", "https://api.openai.com/v1")
-    ] = None
     judge: Annotated[Text, _opt("rubric (rules) or prompted (the language model)", "NAME", "rubric")] = None
     reject: Annotated[
         Text, _opt("what a 'no' does to the candidates: filter, penalty, none or noisy", "SWITCH", "filter")
@@ -91,12 +102,25 @@ class Output:
 
     resume: Annotated[bool, _opt("go on with a run that was interrupted")] = False
     force: Annotated[bool, _opt("replace the run folder if it exists; nothing else is deleted")] = False
-    workers: Annotated[Number, _opt("processes; no effect on results", "N", "2, or 1 on one core")] = None
+    workers: Annotated[
+        Number, _opt("processes; no effect on results", "N", "2, or 1 on one core or with a real model")
+    ] = None
     json: Annotated[bool, _opt("print one JSON object instead of tables")] = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Compare(Output, Settings):
+class Limits:
+    """What a real language model may cost."""
+
+    budget_usd: Annotated[Real, _opt("stop before more is spent, by the price table", "USD", "no limit")] = (
+        None
+    )
+    budget_tokens: Annotated[Number, _opt("stop before more tokens go in and out", "N", "no limit")] = None
+    budget_calls: Annotated[Number, _opt("stop before more answers are asked for", "N", "no limit")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare(Limits, Output, Settings):
     """Train arms on the same seekers, evaluate them on the same held-out ones, and say who wins."""
 
     arms: Annotated[
@@ -107,7 +131,7 @@ class Compare(Output, Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class Train(Output, Settings):
+class Train(Limits, Output, Settings):
     """Train an arm and keep its checkpoints."""
 
     arm: Annotated[str, _opt("arm to train: unified, unified-ppo, rso or rso-ppo", "NAME", "unified")] = (
@@ -135,7 +159,7 @@ class Train(Output, Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate(Settings):
+class Evaluate(Limits, Settings):
     """Evaluate a checkpoint, or an arm that needs no training, on held-out seekers."""
 
     run: Positional[
@@ -151,6 +175,22 @@ class Evaluate(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
+class Read(Limits, Backend):
+    """Measure how well a language model reads people: titles, and likes, in human dialogues."""
+
+    corpus: Annotated[str, _opt("human dialogues that say what the seeker liked", "NAME", "redial")] = (
+        "redial"
+    )
+    data: Annotated[Folder, _opt("folder with them", "DIR")] = None
+    split: Annotated[
+        Literal["train", "valid", "test"], _opt("which file of dialogues is read", "", "valid")
+    ] = "valid"
+    dialogues: Annotated[Number, _opt("how many of them, from the first on", "N", "all")] = None
+    config: Annotated[Folder, _opt("TOML file with settings; what is given here wins over it", "FILE")] = None
+    json: Annotated[bool, _opt("print one JSON object instead of tables")] = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Bench(Settings):
     """Measure turns a second and peak memory of the batched engine, with a rule and with a policy."""
 
@@ -160,7 +200,7 @@ class Bench(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class Study(Output, Settings):
+class Study(Limits, Output, Settings):
     """Run one of the RSO paper's experiments, or your own, with its tables and figures."""
 
     name: Positional[
@@ -210,6 +250,7 @@ _VERBS: dict[str, type] = {
     "compare": Compare,
     "train": Train,
     "evaluate": Evaluate,
+    "read": Read,
     "bench": Bench,
     "study": Study,
     "report": Report,
@@ -232,6 +273,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unjudged as error:
         print(f"unicrs-rl: {error}", file=sys.stderr)
         return 3
+    except Stopped as error:
+        print(f"unicrs-rl: {error}", file=sys.stderr)
+        return 4
     except KeyboardInterrupt:
         print("unicrs-rl: interrupted; --resume goes on", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -325,6 +369,34 @@ def _workers(verb: Output) -> int:
     return verb.workers or default_workers()
 
 
+def _budget(verb: Limits, *configs: RunConfig) -> Budget:
+    """What may be spent.
+
+    Raises:
+        InputError: if nothing can be, or a limit is none.
+    """
+    from unicrs_rl.language.embedded import EmbeddedModel
+    from unicrs_rl.language.ledger import Budget, Price
+
+    for limit in ("usd", "tokens", "calls"):
+        value = getattr(verb, f"budget_{limit}")
+        if value is None:
+            continue
+        if not value > 0:
+            raise InputError(f"--budget-{limit}: must be above 0 (it is {value})")
+        if all(config.llm == EmbeddedModel.name for config in configs):
+            raise InputError(f"--budget-{limit}: the embedded language model costs nothing; it needs --llm")
+    for config in configs if verb.budget_usd is not None else ():
+        model = config.language_model.model
+        if config.llm == EmbeddedModel.name or config.price != Price():
+            continue
+        raise InputError(
+            f'--budget-usd: there is no price for {model!r}; in the file of --config, [prices."{model}"] '
+            "gives input and output in USD for a million tokens"
+        )
+    return Budget(verb.budget_usd, verb.budget_tokens, verb.budget_calls)
+
+
 @contextlib.contextmanager
 def _progress(quiet: bool) -> Iterator[Any]:
     """A function (what, done, total) that draws progress bars on standard error."""
@@ -340,23 +412,44 @@ def _progress(quiet: bool) -> Iterator[Any]:
             tasks[what] = bars.add_task(what, total=total)
         bars.update(tasks[what], completed=done, total=total)
 
+    log = logging.getLogger("unicrs_rl")
+    told = _Told(bars.console if not quiet else Console(stderr=True))
+    log.addHandler(told)
     try:
         yield show
     finally:
+        log.removeHandler(told)
         if tasks:
             bars.stop()
 
 
+class _Told(logging.Handler):
+    """Prints what happens on the way above the progress bars."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(escape(f"unicrs-rl: {record.getMessage()}"), highlight=False, soft_wrap=True)
+
+
 def _compare(verb: Compare) -> None:
-    from unicrs_rl.experiments.compare import compare, with_timings
+    from unicrs_rl.experiments.compare import compare
     from unicrs_rl.experiments.config import resolve
+    from unicrs_rl.experiments.costs import with_timings
     from unicrs_rl.experiments.results import check_judged
     from unicrs_rl.experiments.tables import print_results
 
     config = resolve(_settings(verb, arms=verb.arms, dialogues=verb.dialogues), verb.config)
     with _progress(quiet=verb.json) as progress:
         found, timings = compare(
-            config, verb.out, _existing(verb, verb.out), workers=_workers(verb), progress=progress
+            config,
+            verb.out,
+            _existing(verb, verb.out),
+            workers=_workers(verb),
+            progress=progress,
+            budget=_budget(verb, config),
         )
     merged = with_timings(found, timings)
     if verb.json:
@@ -383,7 +476,8 @@ def _train(verb: Train) -> None:
     under = trained_alone(settings, verb.config, verb.reproduce)
     config = resolve(settings, verb.config, under, called={"arms": "--arm"})
     with _progress(quiet=verb.json) as progress:
-        made = train_arm(config, verb.out, _existing(verb, verb.out), _workers(verb), progress)
+        existing, budget = _existing(verb, verb.out), _budget(verb, config)
+        made = train_arm(config, verb.out, existing, _workers(verb), progress, budget)
     if verb.json:
         print(json.dumps(made))
     else:
@@ -493,7 +587,8 @@ def _evaluate(verb: Evaluate) -> None:
         return
     contender = choose(_settings(verb), verb.config, verb.run, verb.arm)
     with _progress(quiet=verb.json) as progress:
-        found = evaluate_arm(contender, Split(verb.split), verb.dialogues, verb.batch_size, progress)
+        budget = _budget(verb, contender.config)
+        found = evaluate_arm(contender, Split(verb.split), verb.dialogues, verb.batch_size, progress, budget)
     if verb.json:
         print(json.dumps(found))
     else:
@@ -514,6 +609,26 @@ def _print_metrics(found: dict[str, Any]) -> None:
         print(f"{name:>22}  {shown}{spread}{'' if count == found['dialogues'] else f'  (n={count})'}")
     if missing:
         print(f"{missing}.")
+
+
+def _read(verb: Read) -> None:
+    from unicrs_rl.experiments.config import resolve
+    from unicrs_rl.experiments.reading import read_people
+    from unicrs_rl.experiments.tables import print_reading
+
+    given = {f.name: getattr(verb, f.name) for f in dataclasses.fields(Backend)} | {"data": verb.data}
+    found = {name: value for name, value in given.items() if value is not None}
+    model = {name: found.pop(name) for name in ("model", "base_url") if name in found}
+    config = resolve(
+        found | {"world": verb.corpus} | ({"language_model": model} if model else {}), verb.config
+    )
+    with _progress(quiet=verb.json) as progress:
+        measured = read_people(config, verb.split, verb.dialogues, _budget(verb, config), progress)
+    if verb.json:
+        print(json.dumps(measured))
+    else:
+        console = Console()
+        print_reading(measured, console if console.is_terminal else Console(width=120))
 
 
 def _bench(verb: Bench) -> None:
@@ -554,7 +669,8 @@ def _study(verb: Study) -> None:
     if existing == "force" and Path(verb.name).resolve().is_relative_to(out.resolve()):
         raise InputError(f"{verb.name}: lies in the folder that --force replaces; choose another --out")
     with _progress(quiet=verb.json) as progress:
-        done = run_study(plan, out, existing, _workers(verb), progress)
+        budget = _budget(verb, *plan.configs.values())
+        done = run_study(plan, out, existing, _workers(verb), progress, budget)
     if verb.json:
         print(json.dumps(done.results))
     else:
@@ -631,6 +747,7 @@ _RUN: dict[type, Any] = {
     Compare: _compare,
     Train: _train,
     Evaluate: _evaluate,
+    Read: _read,
     Bench: _bench,
     Study: _study,
     Report: _report,

@@ -238,17 +238,30 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One use of a language model: what it was for and what it cost. ``seconds`` is wall-clock."""
+    """One use of a language model: what it was for and what it cost.
+
+    Attributes:
+        prompt: hash of the rendered prompt.
+        seconds: wall-clock, from asking to the answer.
+        retries: how often it was asked again because the answer was malformed.
+        failure: why no valid answer was had in the end; empty on success.
+        resent: how often it was sent again because the endpoint failed.
+        cached: attempts that were answered from what had been answered before.
+        dropped: oldest turns left out because the prompt did not fit into the model's context.
+        lost: the endpoint gave no answer at all, so that the conversation cannot go on.
+    """
 
     task: str
     prompt: str
-    """Hash of the rendered prompt."""
     tokens_in: int
     tokens_out: int
     seconds: float
     retries: int = 0
     failure: str = ""
-    """Why no valid answer was had in the end; empty on success."""
+    resent: int = 0
+    cached: int = 0
+    dropped: int = 0
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +273,7 @@ class Preferences:
     open: tuple[int, ...] = ()
     liked_items: tuple[int, ...] = ()
     rejected_items: tuple[int, ...] = ()
+    """Items turned down when offered, or spoken against."""
     mood: str = "neutral"
     """``positive``, ``neutral`` or ``impatient``."""
     summary: str = ""

@@ -14,6 +14,10 @@ class Unjudged(Exception):
     """A run that ended and kept everything, but whose judge never scored. One line; exit code 3."""
 
 
+class Stopped(Exception):
+    """A run that came to a halt and kept everything, so that --resume goes on. One line; exit code 4."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An :class:`InputError` for a name that is not registered, with the nearest known names."""
     options = sorted(known)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from unicrs_rl.errors import InputError
+from unicrs_rl.errors import InputError, Stopped
 from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.components import (
     Components,
@@ -19,6 +19,7 @@ from unicrs_rl.experiments.components import (
     starting_points,
 )
 from unicrs_rl.experiments.config import OnExisting, RunConfig, Surface
+from unicrs_rl.experiments.costs import open_ledger, spent, taken
 from unicrs_rl.experiments.evaluation import BATCH
 from unicrs_rl.experiments.jobs import Job, plan, run_jobs, shared_components
 from unicrs_rl.experiments.provenance import changed_file, provenance
@@ -27,6 +28,7 @@ from unicrs_rl.experiments.results import results
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.training import Progress
 from unicrs_rl.graphs.world import World
+from unicrs_rl.language.ledger import NO_LIMIT, Budget
 from unicrs_rl.policy.arms import learns
 
 
@@ -42,10 +44,14 @@ def compare(
     workers: int = 1,
     batch_size: int = BATCH,
     progress: Progress = lambda *_: None,
+    budget: Budget = NO_LIMIT,
+    answers: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the comparison into a run folder.
 
     Args:
+        budget: what may be spent on the language model.
+        answers: file of its answers, if several runs share one; ``None``: the run's own.
         workers: processes; results do not depend on it.
         batch_size: conversations held at once in evaluation; results do not depend on it.
         progress: told of the work as (what, done, total).
@@ -55,23 +61,30 @@ def compare(
 
     Raises:
         InputError: before anything is written, if something is wrong with the input.
+        Stopped: if a budget is used up, an endpoint is gone, or no dialogue of an arm could be held.
     """
     if config.surface is not Surface.TEXT:
         raise InputError(f"surface: a comparison is held in words; '{config.surface}' is for single arms")
     folder, world, origin = _open(config, out, existing)
     with folder.locked():
-        if folder.results.is_file() and folder.traces.is_file():
+        if folder.results.is_file() and folder.traces.is_file() and not folder.failed.is_file():
             return _take_up_finished(folder)
         started = time.perf_counter()
         folder.write_json(folder.provenance, origin)
         components = shared_components(config, world, folder, progress)
+        components.model.ledger = open_ledger(config, budget, answers or folder.answers)
         jobs = plan(config)
         run_jobs(jobs, components, folder, workers, batch_size=batch_size, progress=progress)
         return _finish(folder, components, jobs, time.perf_counter() - started)
 
 
 def train_arm(
-    config: RunConfig, out: Path, existing: OnExisting, workers: int, progress: Progress = lambda *_: None
+    config: RunConfig,
+    out: Path,
+    existing: OnExisting,
+    workers: int,
+    progress: Progress = lambda *_: None,
+    budget: Budget = NO_LIMIT,
 ) -> dict[str, Any]:
     """Train arms into a run folder without evaluating them.
 
@@ -81,6 +94,7 @@ def train_arm(
 
     Raises:
         InputError: before anything is written, if something is wrong with the input.
+        Stopped: if a budget is used up, or an endpoint is gone.
     """
     for arm in config.arms:
         if not learns(arm):
@@ -91,9 +105,10 @@ def train_arm(
     with folder.locked():
         folder.write_json(folder.provenance, origin)
         components = shared_components(config, world, folder, progress)
+        components.model.ledger = ledger = open_ledger(config, budget, folder.answers)
         jobs = plan(config)
         run_jobs(jobs, components, folder, workers, evaluating=False, progress=progress)
-        timings = {"jobs": _job_seconds(folder, jobs)}
+        timings = {"jobs": _job_seconds(folder, jobs)} | ({"spent": spent(ledger)} if ledger else {})
         folder.write_json(folder.timings, timings)
         made = [folder.checkpoint(job.arm, job.seed) for job in jobs]
         files = [str(path.relative_to(folder.path)) for path in made if path.is_file()]
@@ -158,33 +173,71 @@ def _take_up_finished(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]
 def _finish(
     folder: RunFolder, components: Components, jobs: list[Job], seconds: float
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Join the parts, compute the results and write the report."""
-    config = components.config
+    """Join the parts, compute the results and write the report.
+
+    Raises:
+        Stopped: if an arm has no dialogue, because all broke off.
+    """
+    config, ledger = components.config, components.model.ledger
     _join_parts(folder, jobs)
+    used = taken(folder.read_traces())
+    broken_off = _broken_off(folder)
+    for arm in config.arms:
+        if arm not in used:
+            why = broken_off[arm]["commonest"]
+            raise Stopped(f"{folder.path}: no dialogue of {arm} was held ({why}); --resume tries again")
     found = results(
         config,
         components.world.name,
         components.world.fingerprint,
         _parameters(folder, jobs),
         folder.read_traces(),
+        {arm: use.per_dialogue(config.price) for arm, use in used.items()},
+        broken_off,
     )
-    timings = {"total_seconds": round(seconds, 3), "jobs": _job_seconds(folder, jobs)}
+    timings = {
+        "total_seconds": round(seconds, 3),
+        "jobs": _job_seconds(folder, jobs),
+        "language_model": {arm: use.on_the_way() for arm, use in used.items()},
+        **({"spent": spent(ledger)} if ledger else {}),
+    }
     folder.write_json(folder.timings, timings)
     folder.write_json(folder.results, found)  # makes the run a finished one; the report is made from it
     write_report(folder)
-    folder.tidy()
+    if not broken_off:  # else their parts are what --resume goes on from
+        folder.failed.unlink()  # not before the results are there, which it would make out of date
+        folder.tidy()
     return found, timings
 
 
+def _broken_off(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """How many dialogues of which arm broke off, and the commonest reason."""
+    reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for line in folder.failed.read_text("utf-8").splitlines():
+        told = json.loads(line)
+        reasons[told["arm"]][told["failed"]] += 1
+    return {
+        arm: {"dialogues": counted.total(), "commonest": counted.most_common(1)[0][0]}
+        for arm, counted in reasons.items()
+    }
+
+
 def _join_parts(folder: RunFolder, jobs: list[Job]) -> None:
-    """All traces in one file, in the order of the jobs."""
-    temporary = folder.traces.with_name(".traces.jsonl.tmp")
+    """All traces in one file, in the order of the jobs; so, too, those of dialogues that broke off."""
+    _join(folder.traces, [folder.part(job.arm, job.seed) for job in jobs])
+    failed = [folder.part_failed(job.arm, job.seed) for job in jobs]
+    _join(folder.failed, [path for path in failed if path.is_file()])
+
+
+def _join(whole: Path, parts: list[Path]) -> None:
+    """The lines of several files in one, each file's in the order of their dialogues."""
+    temporary = whole.with_name(f".{whole.name}.tmp")
     with temporary.open("wb") as joined:
-        for job in jobs:
-            lines: list[bytes] = folder.part(job.arm, job.seed).read_bytes().splitlines(keepends=True)
+        for part in parts:
+            lines: list[bytes] = part.read_bytes().splitlines(keepends=True)
             lines.sort(key=_index)
             joined.writelines(lines)
-    os.replace(temporary, folder.traces)
+    os.replace(temporary, whole)
 
 
 def _index(line: bytes) -> int:
@@ -209,19 +262,3 @@ def _job_seconds(folder: RunFolder, jobs: list[Job]) -> dict[str, Any]:
     """Seconds of each job as the parts recorded them."""
     spent = {f"{job.arm}-seed{job.seed}": folder.seconds(job.arm, job.seed) for job in jobs}
     return {name: seconds for name, seconds in spent.items() if seconds}
-
-
-def with_timings(found: dict[str, Any], timings: Mapping[str, Any]) -> dict[str, Any]:
-    """Results with the mean training seconds of each arm filled in, for printing."""
-    merged: dict[str, Any] = json.loads(json.dumps(found))
-    for arm, entry in merged["arms"].items():
-        spent = [job for name, job in timings.get("jobs", {}).items() if name.rpartition("-seed")[0] == arm]
-        entry["cost"]["train_seconds"] = _mean([job.get("train_seconds", 0.0) for job in spent])
-        entry["cost"]["evaluate_seconds"] = _mean([job.get("evaluate_seconds", 0.0) for job in spent])
-        entry["cost"]["judge_seconds"] = _mean([job.get("judge_seconds", 0.0) for job in spent])
-    merged["total_seconds"] = timings.get("total_seconds")
-    return merged
-
-
-def _mean(values: list[float]) -> float | None:
-    return round(sum(values) / len(values), 3) if values else None

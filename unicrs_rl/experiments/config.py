@@ -26,6 +26,7 @@ from unicrs_rl.language.actor import actors
 from unicrs_rl.language.backends import language_models
 from unicrs_rl.language.boundary import LanguageModelConfig
 from unicrs_rl.language.experts import Experts, Planning
+from unicrs_rl.language.ledger import Price
 from unicrs_rl.policy.arms import check_settings, kind, learns, policy_class
 from unicrs_rl.simulators.populations import populations
 from unicrs_rl.simulators.protocol import Protocol
@@ -83,6 +84,15 @@ class Surface(StrEnum):
     that decide every column. Nobody judges, so the reward is the task's."""
 
 
+class JudgeWhen(StrEnum):
+    """When conversations are judged in evaluation; in training it is after every turn, for the reward."""
+
+    TURN = "turn"
+    """After every turn (default): Judge/turn needs it."""
+    END = "end"
+    """After the last one: a fraction of a prompted judge's calls, and no Judge/turn."""
+
+
 class TrainTargets(StrEnum):
     """What ``mcr`` seekers want in training conversations."""
 
@@ -120,6 +130,7 @@ class RunConfig(_Closed):
     judge_samples: int = Field(
         10, ge=1, le=100, description="k, answers that the prompted judge's score averages"
     )
+    judge_when: JudgeWhen = Field(JudgeWhen.TURN, description="when conversations are judged in evaluation")
     limit: int = Field(15, ge=1, le=100, description="T, system turns allowed")
     slate: int = Field(10, ge=1, le=50, description="items a recommendation shows")
     protocol: Protocol = Field(Protocol.DEFAULT, description="how turns are counted")
@@ -160,6 +171,9 @@ class RunConfig(_Closed):
     )
     embeddings: EmbeddingConfig = Field(default=EmbeddingConfig())
     language_model: LanguageModelConfig = Field(default=LanguageModelConfig())
+    prices: Mapping[str, Price] = Field(
+        default_factory=dict, description="by a language model's name, in USD for a million tokens"
+    )
     experts: Experts = Field(default=Experts(), description="experts of every arm, unless an arm has its own")
     reward: RewardConfig = Field(default=RewardConfig())
     arm: Mapping[str, Mapping[str, Any]] = Field(
@@ -222,6 +236,11 @@ class RunConfig(_Closed):
         """The language model as results call it: the backend and, without its folder, the model."""
         model = self.language_model.model
         return f"{self.llm} {Path(model).name if Path(model).is_dir() else model}".strip()
+
+    @property
+    def price(self) -> Price:
+        """Of the language model; nothing where none is given."""
+        return self.prices.get(self.language_model.model, Price())
 
     def toml(self) -> str:
         """This configuration as TOML."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from unicrs_rl.dialogue import Call, Decision, Dialogue, Fact, Plan, Reply, Score, State, Turn
 from unicrs_rl.experiments.components import Components
+from unicrs_rl.experiments.config import JudgeWhen
 from unicrs_rl.graphs.states import States
 from unicrs_rl.graphs.world import Session
 from unicrs_rl.judging.judge import Judgement
@@ -46,6 +47,7 @@ class Episode:
         latents: the seeker's hidden variables, at first and after each turn.
         intentions: the watching intention for the last recommended item, asked at the end.
         score: the latest that the judge gave, maybe not of the last turn; rewards are changes of it.
+        failure: why it broke off, because a language model could not be reached; empty where it did not.
     """
 
     session: Session
@@ -53,10 +55,13 @@ class Episode:
     latents: list[dict[str, float]] = field(default_factory=list)
     intentions: Intentions | None = None
     score: Score | None = None
+    failure: str = ""
 
     @property
     def over(self) -> bool:
-        """Whether the seeker accepted or left."""
+        """Whether the seeker accepted or left, or it broke off."""
+        if self.failure:
+            return True
         turns = self.dialogue.turns
         return bool(turns) and (turns[-1].reply.accepted is not None or turns[-1].reply.left)
 
@@ -147,6 +152,7 @@ class Conversations:
             )
             episode.dialogue.turns.append(turn)
             episode.latents.append(self.seekers.latents(row))
+            episode.failure = _lost(calls)
         self._judge(policy, now, last, learning)
 
     def _perceive(
@@ -214,10 +220,8 @@ class Conversations:
 
     def _judge(self, policy: Policy, episodes: list[Episode], last: bool, learning: bool) -> None:
         """Score the conversations, reward the last turn, and tell a learner."""
-        dialogues = [episode.dialogue for episode in episodes]
-        silence = [Judgement(None)] * len(dialogues)
-        judgements = self.components.judge.judge(dialogues) if self.words else silence
-        turns = [dialogue.turns[-1] for dialogue in dialogues]
+        judgements = self._judgements(episodes, last, learning)
+        turns = [episode.dialogue.turns[-1] for episode in episodes]
         task = task_rewards(
             act=np.array([turn.decision.act for turn in turns]),
             wanted=np.array([bool(turn.reply.liked) for turn in turns]),
@@ -236,6 +240,21 @@ class Conversations:
                 [episode.dialogue.turns[-1].reward for episode in episodes],
                 [last or self._ended(policy, episode, learning) for episode in episodes],
             )
+
+    def _judgements(self, episodes: Sequence[Episode], last: bool, learning: bool) -> list[Judgement]:
+        """What the judge says; nothing where nothing is said, of what broke off, or before it is wanted."""
+        judgements = [Judgement(None)] * len(episodes)
+        now = self.words and (last or learning or self.components.config.judge_when is JudgeWhen.TURN)
+        rows = [
+            row
+            for row, episode in enumerate(episodes)
+            if not episode.failure and (now or (self.words and episode.over))
+        ]
+        judged = self.components.judge.judge([episodes[row].dialogue for row in rows]) if rows else []
+        for row, judgement in zip(rows, judged, strict=True):
+            judgements[row] = judgement
+            episodes[row].failure = _lost(judgement.calls)
+        return judgements
 
     def _reward(self, policy: Policy, before: Score | None, after: Score | None, task: float) -> float:
         """The reward of a turn under the configured signal; a missing score adds nothing."""
@@ -264,6 +283,8 @@ class Conversations:
 
     def _close(self, row: int, episode: Episode) -> None:
         dialogue = episode.dialogue
+        if episode.failure:
+            return
         dialogue.outcome = outcome_of(dialogue)
         lists = [turn for turn in dialogue.turns if turn.decision.items]
         if lists:
@@ -271,6 +292,11 @@ class Conversations:
             item = lists[-1].decision.items[0] if accepted is None else accepted
             told = {fact for turn in lists for fact in turn.facts if fact.item == item}
             episode.intentions = self.seekers.intentions(row, item, len(told))
+
+
+def _lost(calls: Sequence[Call]) -> str:
+    """Why the first call that got no answer got none; empty where all were answered."""
+    return next((f"{call.task}: {call.failure}" for call in calls if call.lost), "")
 
 
 def _told(move: _Move) -> int:

@@ -31,6 +31,8 @@ from unicrs_rl.experiments.timing import fit_recommend_above
 from unicrs_rl.experiments.training import Progress, train
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.world import Split, World
+from unicrs_rl.language.embedded import EmbeddedModel
+from unicrs_rl.language.ledger import paid_by
 from unicrs_rl.policy.base import Learner
 
 _POLL_SECONDS = 0.2
@@ -64,7 +66,8 @@ def run_job(
     config = components.config
     policy = components.policy(job.arm, job.seed, config.train_dialogues, progress)
     if isinstance(policy, Learner) and config.trains(job.arm):
-        seconds = train(policy, job.arm, job.seed, components, folder, progress)
+        with paid_by(job.arm):
+            seconds = train(policy, job.arm, job.seed, components, folder, progress)
         folder.note_seconds(job.arm, job.seed, "train_seconds", seconds)
     if evaluating:
         sessions = components.world.sessions(Split.TEST, config.dialogues, config.evaluation_seed)
@@ -101,8 +104,8 @@ def run_jobs(
     batch_size: int = BATCH,
     progress: Progress = lambda *_: None,
 ) -> None:
-    """Run jobs, in this process if ``workers`` is 1."""
-    if workers <= 1 or len(jobs) <= 1:
+    """Run jobs, in this process if ``workers`` is 1 or there is a real language model, which they share."""
+    if workers <= 1 or len(jobs) <= 1 or components.config.llm != EmbeddedModel.name:
         for job in jobs:
             run_job(job, components, folder, evaluating, batch_size, progress)
         return

@@ -70,8 +70,19 @@ def provenance(config: RunConfig, world: World, starts: Mapping[str, Path] | Non
         "data": _hashes(world.files, config.data or Path(config.world)),
         "corpus": _hashes(_corpus_files(config.corpus), config.corpus) if config.corpus else {},
         "starts": {arm: _sha256(path) for arm, path in (starts or {}).items()},
+        "weights": _weights(config),
         "machine": _machine(),
     }
+
+
+def _weights(config: RunConfig) -> dict[str, str]:
+    """Fingerprint of the language model's folder, if it has one."""
+    model = config.language_model.model
+    if config.llm != "transformers" or not Path(model).is_dir():
+        return {}
+    from unicrs_rl.language.transformers_model import fingerprint  # late: imports transformers
+
+    return {Path(model).name: fingerprint(model)}
 
 
 def corpus_provenance(corpus: Path) -> dict[str, Any]:
@@ -95,7 +106,7 @@ def _machine() -> dict[str, Any]:
 
 def changed_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The first data file, if any, in which the origins of two runs differ."""
-    for kind in ("data", "corpus", "starts"):
+    for kind in ("data", "corpus", "starts", "weights"):
         old, new = before.get(kind, {}), now.get(kind, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):

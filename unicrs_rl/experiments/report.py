@@ -20,8 +20,9 @@ from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.config import RunConfig, Selection, Surface
+from unicrs_rl.experiments.costs import COSTS, by_task, with_timings
 from unicrs_rl.experiments.curves import SMOOTHED, Curves, Points, over_seeds, read_curves, smoothed
-from unicrs_rl.experiments.results import missing_scores, schema
+from unicrs_rl.experiments.results import missing_dialogues, missing_scores, schema
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.verdict import detected, p_text
 from unicrs_rl.judging.metrics import JUDGED, METRICS, Metric
@@ -71,6 +72,7 @@ def _comparison(folder: RunFolder) -> str:
     if problem is not None:
         raise InputError(f"{folder.results}: not the results of a run ({problem.message[:80]})")
     limit = found["protocol"]["turns"]
+    timings = folder.read_json(folder.timings)
     figures = {
         "success": _success({arm: entry["success_by_turn"] for arm, entry in found["arms"].items()}, limit),
         "forest": _forest(found),
@@ -83,11 +85,16 @@ def _comparison(folder: RunFolder) -> str:
         figures,
         _Learned.read(folder, list(found["arms"])),
         found=found,
-        missing=missing_scores(found["arms"]),
+        missing=[
+            said for say in (missing_dialogues, missing_scores) if (said := say(found["arms"])) is not None
+        ],
+        costs=COSTS,
+        priced={arm: entry["cost"] for arm, entry in with_timings(found, timings)["arms"].items()},
+        by_task=by_task(found, timings),
         judged=JUDGED,
         metrics=METRICS,
         detected=detected,
-        timings=folder.read_json(folder.timings),
+        timings=timings,
         tables=_difference_tables(found),
         p_text=p_text,
         pairs=_dialogues(folder, _most_different(found, traces)),

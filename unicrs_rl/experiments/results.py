@@ -44,6 +44,8 @@ def results(
     fingerprint: str,
     parameters: Mapping[str, int],
     traces: Iterable[Mapping[str, Any]],
+    usage: Mapping[str, Mapping[str, Any]],
+    broken_off: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The content of ``results.json``, checked against its schema.
 
@@ -52,6 +54,8 @@ def results(
         fingerprint: of the world.
         parameters: trainable parameters by arm.
         traces: of all conversations of the run.
+        usage: what a dialogue took of the language model, by arm and task.
+        broken_off: how many conversations of an arm are missing because they broke off, and why.
     """
     by_arm: dict[str, dict[int, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     for line in traces:
@@ -75,7 +79,11 @@ def results(
             **_prompted(config),
             "reward": config.reward.signal.value,
         },
-        "arms": {arm: _arm(by_arm[arm], values[arm], parameters[arm]) for arm in config.arms},
+        "arms": {
+            arm: _arm(by_arm[arm], values[arm], parameters[arm], usage[arm])
+            | ({"failed": dict(broken_off[arm])} if arm in broken_off else {})
+            for arm in config.arms
+        },
         "comparisons": comparisons,
         "verdict": verdict(config.arms, {arm: means(values[arm]) for arm in config.arms}, comparisons),
         "rests_on": rests_on(config, world),
@@ -103,6 +111,7 @@ def _gist(line: Mapping[str, Any]) -> dict[str, Any]:
         "calls": len(calls),
         "tokens": _tokens(calls),
         "failed_calls": sum(bool(call["failure"]) for call in calls),
+        "invented": sum(len(turn.get("invented", ())) for turn in line["turns"]),
         "judge_calls": len(judge_calls),
         "judge_tokens": _tokens(judge_calls),
         "judge_failures": failures_of_judge(line),
@@ -160,6 +169,7 @@ def _arm(
     by_seed: Mapping[int, Mapping[int, Mapping[str, Any]]],
     values: Mapping[str, NDArray[np.float64]],
     parameters: int,
+    usage: Mapping[str, Any],
 ) -> dict[str, Any]:
     lines = [line for rows in by_seed.values() for line in rows.values()]
     corpora = [distinct(text for line in rows.values() for text in line["said"]) for rows in by_seed.values()]
@@ -180,9 +190,12 @@ def _arm(
             "lm_calls_per_dialogue": _round(sum(line["calls"] for line in lines) / len(lines)),
             "tokens_per_dialogue": _round(sum(line["tokens"] for line in lines) / len(lines)),
             "failed_calls": sum(line["failed_calls"] for line in lines),
+            "invented_names_per_dialogue": _round(sum(line["invented"] for line in lines) / len(lines)),
             "judge_calls_per_dialogue": _round(sum(line["judge_calls"] for line in lines) / len(lines)),
             "judge_tokens_per_dialogue": _round(sum(line["judge_tokens"] for line in lines) / len(lines)),
             "failed_judge_calls": sum(len(line["judge_failures"]) for line in lines),
+            "by_task": dict(usage),
+            **_usd(usage),
             "parameters": parameters,
             "train_seconds": None,
         },
@@ -191,6 +204,22 @@ def _arm(
             (failure for line in lines for failure in line["judge_failures"]),
         ),
     }
+
+
+def _usd(usage: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What a dialogue cost, if there is a price."""
+    known = [task["usd"] for task in usage.values() if "usd" in task]
+    return {"usd_per_dialogue": _round(sum(known))} if known else {}
+
+
+def missing_dialogues(arms: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """In one line, which arms lack how many dialogues because they broke off; ``None`` where none does."""
+    missing = {arm: entry["failed"] for arm, entry in arms.items() if "failed" in entry}
+    if not missing:
+        return None
+    shares = ", ".join(f"{arm} {entry['dialogues']}" for arm, entry in missing.items())
+    reason = next(iter(missing.values()))["commonest"]
+    return f"Dialogues that broke off and are missing: {shares} ({reason}); --resume runs them again"
 
 
 def unscored(scores: Sequence[float | None], failures: Iterable[str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The folder a run leaves: what is in it, and who may write to it.
 
 ``config.toml``, ``provenance.json``, ``traces.jsonl``, ``checkpoints/``, ``tensorboard/``,
-``results.json``, ``timings.json``, ``report.html``; while running also ``parts/`` with the traces
+``results.json``, ``timings.json``, ``report.html``; with a real language model ``answers.sqlite``, and
+``failed.jsonl`` where conversations broke off; while running also ``parts/`` with the traces
 of each arm and seed, from which a killed run goes on.
 """
 
@@ -21,16 +22,18 @@ from filelock import FileLock, Timeout
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.config import OnExisting, RunConfig, read_settings, resolve
+from unicrs_rl.language.boundary import HOW
 
 _RUN = (
-    r"config\.toml|provenance\.json|traces\.jsonl|results\.json|timings\.json|report\.html"
-    r"|parts/([^/]+-seed\d+(\.jsonl|\.timing\.json))?"
+    r"config\.toml|provenance\.json|(traces|failed)\.jsonl|results\.json|timings\.json|report\.html"
+    r"|answers\.sqlite(\.broken-\d+)?(-wal|-shm)?"
+    r"|parts/([^/]+-seed\d+(\.jsonl|\.failed\.jsonl|\.timing\.json))?"
     r"|checkpoints/((embeddings|[^/]+-seed\d+)\.safetensors)?"
     r"|tensorboard/([^/]+-seed\d+/(events\.out\.tfevents\.[^/]+)?)?"
 )
 """Everything that a run writes, from its folder on; folders end in "/". Nothing else is ever deleted."""
 _STUDY = (
-    r"study\.toml|results\.json|report\.html|tables/([^/]+\.(csv|md))?|figures/([^/]+\.png)?"
+    r"study\.toml|results\.json|report\.html|answers\.sqlite(\.broken-\d+)?(-wal|-shm)?|tables/([^/]+\.(csv|md))?|figures/([^/]+\.png)?"
     rf"|runs/([^/]+/({_RUN}|\.lock)?)?"
 )
 """The same for a study, whose runs are folders of their own."""
@@ -122,6 +125,8 @@ class RunFolder:
         self.config_file = path / "config.toml"
         self.provenance = path / "provenance.json"
         self.traces = path / "traces.jsonl"
+        self.failed = path / "failed.jsonl"
+        self.answers = path / "answers.sqlite"
         self.results = path / "results.json"
         self.timings = path / "timings.json"
         self.report = path / "report.html"
@@ -140,6 +145,10 @@ class RunFolder:
     def part(self, arm: str, seed: int) -> Path:
         """Traces of an arm and seed while the run is going on."""
         return self.parts / f"{arm}-seed{seed}.jsonl"
+
+    def part_failed(self, arm: str, seed: int) -> Path:
+        """Conversations of an arm and seed that broke off."""
+        return self.parts / f"{arm}-seed{seed}.failed.jsonl"
 
     def part_timing(self, arm: str, seed: int) -> Path:
         """Seconds spent on an arm and seed so far."""
@@ -238,8 +247,8 @@ class RunFolder:
                 "move that away, or choose another --out"
             )
         if existing == "resume":
-            old = tomllib.loads(self.config_file.read_text("utf-8"))
-            new = tomllib.loads(config.toml())
+            old = what(tomllib.loads(self.config_file.read_text("utf-8")))
+            new = what(tomllib.loads(config.toml()))
             changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
             if changed:
                 raise InputError(
@@ -276,6 +285,12 @@ class RunFolder:
         self.belongings.delete(
             self.path, lambda name: name.startswith("parts/") or _HALF_WRITTEN.fullmatch(name) is not None
         )
+
+
+def what(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that do not say what a run is, but how it reaches its language model."""
+    model = {name: value for name, value in settings.get("language_model", {}).items() if name not in HOW}
+    return {name: value for name, value in settings.items() if name != "prices"} | {"language_model": model}
 
 
 def visible(path: Path) -> Iterator[Path]:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unicrs_rl.errors import InputError
+from unicrs_rl.errors import InputError, Stopped
 from unicrs_rl.experiments import rollout
 from unicrs_rl.experiments.components import Components, read_world
 from unicrs_rl.experiments.config import RunConfig, by_engine, read_settings, resolve
+from unicrs_rl.experiments.costs import open_ledger
 from unicrs_rl.experiments.evaluation import BATCH, evaluate
 from unicrs_rl.experiments.jobs import shared_components
 from unicrs_rl.experiments.results import counts, failures_of_judge, intervals, means, unscored
@@ -24,6 +25,7 @@ from unicrs_rl.experiments.training import Progress, restore
 from unicrs_rl.graphs.belief import Scoring
 from unicrs_rl.graphs.world import Session, Split
 from unicrs_rl.judging.metrics import METRICS
+from unicrs_rl.language.ledger import NO_LIMIT, Budget
 from unicrs_rl.policy.arms import learns
 from unicrs_rl.policy.base import Learner, Policy
 
@@ -86,18 +88,22 @@ def evaluate_arm(
     dialogues: int | None,
     batch_size: int | None = None,
     progress: Progress = lambda *_: None,
+    budget: Budget = NO_LIMIT,
 ) -> dict[str, Any]:
     """Metrics of an arm on held-out conversations.
 
     Args:
         dialogues: conversations; ``None`` for every (seeker, target) pair once.
+        budget: what may be spent on the language model.
 
     Returns:
         Each metric's mean, ``ci95`` and ``counts`` by metric, ``unscored`` (if somebody judged, what
-        has no score), ``dialogues`` and ``turns_per_second``.
+        has no score), ``broke_off`` (dialogues without any value, where a language model could not be
+        reached), ``dialogues`` and ``turns_per_second``.
 
     Raises:
         InputError: if a checkpoint is broken, or does not fit the world or the settings.
+        Stopped: if a budget is used up, an endpoint is gone, or no conversation could be held.
     """
     for option, given in (("--dialogues", dialogues), ("--batch-size", batch_size)):
         if given is not None and given < 1:
@@ -107,12 +113,14 @@ def evaluate_arm(
     config, arm, seed = contender.config, contender.arm, contender.seed
     world = read_world(config)
     components = shared_components(config, world, contender.folder, progress, keep=False)
+    run = contender.folder
+    components.model.ledger = open_ledger(config, budget, None if run is None else run.answers)
     policy = components.policy(arm, seed)
     if isinstance(policy, Learner) and contender.checkpoint is not None:
         restore(policy, contender.checkpoint, components)
     sessions = world.sessions(split, dialogues, config.evaluation_seed)
     hold = _batched if rollout.plays(policy, components) else _talking
-    values, turns, seconds, missing = hold(policy, arm, seed, components, sessions, progress, batch_size)
+    values, turns, seconds, notes = hold(policy, arm, seed, components, sessions, progress, batch_size)
     return {
         "arm": arm,
         "seed": seed,
@@ -127,14 +135,15 @@ def evaluate_arm(
         **means(values),
         "ci95": intervals(values),
         "counts": counts(values),
-        **({} if missing is None else {"unscored": missing}),
+        **notes,
         "dialogues": len(sessions),
         "turns_per_second": round(turns / seconds, 1),
     }
 
 
-Held = tuple[dict[str, NDArray[np.float64]], int, float, dict[str, Any] | None]
-"""Metrics by name, each ``[dialogues]``; turns; seconds; what the judge left unscored, if there was one."""
+Held = tuple[dict[str, NDArray[np.float64]], int, float, dict[str, Any]]
+"""Metrics by name, each ``[dialogues]``; turns; seconds; and, if a judge was there, what it left unscored
+(``unscored``) and how many dialogues broke off (``broke_off``)."""
 
 
 def _batched(
@@ -153,7 +162,7 @@ def _batched(
     found = rollout.evaluate(
         components.engine(), policy, sessions, batch_size, lambda held, all_: progress(what, held, all_)
     )
-    return found.metrics(), int(found.turn.sum()), found.seconds, None
+    return found.metrics(), int(found.turn.sum()), found.seconds, {}
 
 
 def _talking(
@@ -168,7 +177,10 @@ def _talking(
     """In words."""
     started = time.perf_counter()
     batches = evaluate(policy, arm, seed, components, sessions, progress, batch_size or BATCH)
-    lines = [line for batch in batches for line in batch]
+    held = [line for batch in batches for line in batch]
+    lines = sorted((line for line in held if "failed" not in line), key=lambda line: line["index"])
+    if not lines:
+        raise Stopped(f"no dialogue of {arm} could be held ({held[0]['failed']})")
     values = {
         metric.name: np.array([line["metrics"][metric.name] for line in lines], dtype=float)
         for metric in METRICS
@@ -177,7 +189,9 @@ def _talking(
         [line["metrics"]["judge"] for line in lines],
         (failure for line in lines for failure in failures_of_judge(line)),
     )
-    return values, sum(len(line["turns"]) for line in lines), time.perf_counter() - started, missing
+    broke_off = len(held) - len(lines)
+    notes = {"unscored": missing} | ({"broke_off": broke_off} if broke_off else {})
+    return values, sum(len(line["turns"]) for line in lines), time.perf_counter() - started, notes
 
 
 def _rule(arm: str, config: RunConfig) -> Contender:

@@ -35,9 +35,18 @@ from unicrs_rl.experiments.config import (
     resolve,
 )
 from unicrs_rl.experiments.report import ENVIRONMENT
-from unicrs_rl.experiments.run_folder import OF_STUDY, RunFolder, check_writable, holding, visible, writing
+from unicrs_rl.experiments.run_folder import (
+    OF_STUDY,
+    RunFolder,
+    check_writable,
+    holding,
+    visible,
+    what,
+    writing,
+)
 from unicrs_rl.experiments.shipped import studies
 from unicrs_rl.experiments.training import Progress
+from unicrs_rl.language.ledger import NO_LIMIT, Budget
 
 SCHEMA_VERSION = 1
 _SAID = {
@@ -221,6 +230,7 @@ class StudyFolder:
         self.figures = path / "figures"
         self.results = path / "results.json"
         self.report = path / "report.html"
+        self.answers = path / "answers.sqlite"
 
     def run(self, name: str) -> Path:
         """The run folder of a run."""
@@ -287,7 +297,7 @@ class StudyFolder:
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """What, if anything, two studies differ in, in words."""
-    runs = [{run["name"]: run.get("settings", {}) for run in study["run"]} for study in (old, new)]
+    runs = [{run["name"]: what(run.get("settings", {})) for run in study["run"]} for study in (old, new)]
     for name in sorted(runs[0].keys() ^ runs[1].keys()):
         return f"run {name!r}"
     for name, before in runs[0].items():
@@ -304,11 +314,16 @@ def run_study(
     existing: OnExisting = "refuse",
     workers: int = 1,
     progress: Progress = lambda *_: None,
+    budget: Budget = NO_LIMIT,
 ) -> Done:
     """Run what is not yet run, and make all tables and figures from the run folders.
 
+    Args:
+        budget: what may be spent on language models, by all runs together.
+
     Raises:
         InputError: before anything is written, if something is wrong with the input.
+        Stopped: if a budget is used up, an endpoint is gone, or no dialogue of an arm could be held.
     """
     for config in plan.configs.values():
         read_input(config)
@@ -316,7 +331,15 @@ def run_study(
     with folder.locked():
         for done, (name, config) in enumerate(plan.configs.items()):
             progress("runs", done, len(plan.configs))
-            compare(config, folder.run(name), "resume", workers, progress=_named(name, plan, progress))
+            compare(
+                config,
+                folder.run(name),
+                "resume",
+                workers,
+                progress=_named(name, plan, progress),
+                budget=budget,
+                answers=folder.answers,
+            )
         progress("runs", len(plan.configs), len(plan.configs))
         return write_artifacts(folder, plan)
 

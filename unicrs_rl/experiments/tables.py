@@ -9,23 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from unicrs_rl.experiments.results import missing_scores
+from unicrs_rl.experiments.costs import COSTS
+from unicrs_rl.experiments.results import missing_dialogues, missing_scores
 from unicrs_rl.experiments.verdict import detected, p_text
 from unicrs_rl.judging.metrics import JUDGED, METRICS, Persuasion
 
 if TYPE_CHECKING:  # what studies draw with takes a second to import
     from unicrs_rl.experiments.artifacts import Table as StudyTable
-
-_COSTS = (
-    ("lm_calls_per_dialogue", "LM calls / dialogue"),
-    ("tokens_per_dialogue", "tokens / dialogue"),
-    ("judge_calls_per_dialogue", "the judge's LM calls / dialogue"),
-    ("judge_tokens_per_dialogue", "the judge's tokens / dialogue"),
-    ("judge_seconds", "seconds to judge"),
-    ("parameters", "parameters"),
-    ("train_seconds", "seconds to train"),
-    ("evaluate_seconds", "seconds to evaluate"),
-)
 
 
 def print_results(found: Mapping[str, Any], console: Console) -> None:
@@ -38,9 +28,62 @@ def print_results(found: Mapping[str, Any], console: Console) -> None:
             console.print(_differences(reference, others))
     console.print(f"\n[bold]{escape(found['verdict'])}[/bold]", highlight=False, soft_wrap=True)
     console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
-    missing = missing_scores(found["arms"])
-    if missing:
-        console.print(escape(f"{missing}."), highlight=False, soft_wrap=True)
+    for missing in (missing_dialogues(found["arms"]), missing_scores(found["arms"])):
+        if missing:
+            console.print(escape(f"{missing}."), highlight=False, soft_wrap=True)
+
+
+def print_reading(found: Mapping[str, Any], console: Console) -> None:
+    """How well a model reads people: entities and polarity, by condition, of all dialogues and of halves."""
+    console.print(
+        f"{found['model']} on {found['dialogues']} human dialogues ({found['corpus']}, {found['split']})",
+        highlight=False,
+    )
+    for condition, parts in found["conditions"].items():
+        entities = Table(title=f"Entities, titles {condition}", title_justify="left")
+        polarity = Table(title=f"Liked or not, titles {condition}", title_justify="left")
+        entities.add_column("")
+        polarity.add_column("")
+        for part in parts:
+            entities.add_column(f"{part} dialogues", justify="right")
+            polarity.add_column(f"{part} dialogues", justify="right")
+        some = next(iter(parts.values()))
+        for name in some["entities"]:
+            for measure in ("recall", "precision"):
+                cells = (_estimate(part["entities"][name][measure]) for part in parts.values())
+                entities.add_row(f"{measure}, {name}", *cells)
+        entities.add_row("calls without a valid answer", *(str(part["failures"]) for part in parts.values()))
+        for name, (among, measure) in _POLARITY.items():
+            cells = (_estimate(part["polarity"][among][measure]) for part in parts.values())
+            polarity.add_row(name, *cells)
+        polarity.add_row("coverage", *(_estimate(part["polarity"]["coverage"]) for part in parts.values()))
+        polarity.add_row(
+            "always saying liked", *(_number(part["polarity"]["always liked"]) for part in parts.values())
+        )
+        polarity.add_row(
+            "left out: did not say", *(str(part["polarity"]["did not say"]) for part in parts.values())
+        )
+        console.print(entities)
+        console.print(polarity)
+
+
+_POLARITY = {
+    f"{measure}, {meaning}": (among, measure)
+    for among, meaning in (
+        ("covered", "of those read"),
+        ("all", "unread as liked"),
+        ("strict", "unread as wrong"),
+    )
+    for measure in ("accuracy", "balanced accuracy", "recall of not liked")
+}
+
+
+def _estimate(found: Mapping[str, Any]) -> str:
+    """A value with its interval and how many it rests on."""
+    if found["ci95"] is None:
+        return f"{_number(found['value'])} (n {found['n']})"
+    low, high = found["ci95"]
+    return f"{_number(found['value'])} [{low:.3f}, {high:.3f}] (n {found['n']})"
 
 
 def print_tables(tables: Iterable[StudyTable], console: Console) -> None:
@@ -74,10 +117,10 @@ def _arms(found: Mapping[str, Any]) -> Table:
             f"  {case.value.replace('_', ' ')}", *(_share(arm, case) for arm in found["arms"].values())
         )
     table.add_section()
-    for name, title in _COSTS:
-        costs = [arm["cost"].get(name) for arm in found["arms"].values()]
-        if any(costs) or not name.startswith("judge_"):
-            table.add_row(title, *(_number(cost, 1) for cost in costs))
+    for cost in COSTS:
+        costs = [arm["cost"].get(cost.name) for arm in found["arms"].values()]
+        if any(costs) or cost.always:
+            table.add_row(cost.title, *map(cost.shown, costs))
     table.caption = "In brackets: dialogues a mean rests on, where some have no value."
     return table
 

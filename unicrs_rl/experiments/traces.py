@@ -6,30 +6,25 @@ from typing import Any
 
 from unicrs_rl.dialogue import Call, Decision, Reply, Score, Turn
 from unicrs_rl.experiments.components import Components
+from unicrs_rl.experiments.config import JudgeWhen
 from unicrs_rl.experiments.conversation import Episode
 from unicrs_rl.judging.metrics import measure
 
+_RARE = ("resent", "cached", "dropped", "lost")
+"""What is only told of a call where there is something to tell."""
+
 
 def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict[str, Any]:
-    """A finished conversation with its metrics, ready for JSON."""
+    """A conversation, ready for JSON: with its metrics, or, if it broke off, with the reason (``failed``)."""
+    if episode.failure:
+        return {**_held(episode, arm, seed, components), "failed": episode.failure}
     dialogue, session = episode.dialogue, episode.session
     assert dialogue.outcome is not None
     outcome, wish = dialogue.outcome, episode.intentions
     intentions = None if wish is None else (wish.before, wish.after, wish.informed)
     score = dialogue.turns[-1].score  # the final one: where it is missing, no earlier one stands in for it
     return {
-        "arm": arm,
-        "seed": seed,
-        "index": session.index,
-        "seeker": session.seeker,
-        "target": session.target,
-        "key": session.key,
-        "opening": _reply(dialogue.opening),
-        "turns": [
-            _turn(turn, latents, components.judge.version)
-            for turn, latents in zip(dialogue.turns, episode.latents[1:], strict=True)
-        ],
-        "latents": episode.latents[0],
+        **_held(episode, arm, seed, components),
         "intentions": intentions,
         "outcome": {
             "success": outcome.success,
@@ -46,7 +41,26 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
             _claims_right(components, dialogue.turns),
             intentions,
             components.config.reward.satisfied_above,
-        ),
+        )
+        | ({"judge_turn": None} if components.config.judge_when is JudgeWhen.END else {}),
+    }
+
+
+def _held(episode: Episode, arm: str, seed: int, components: Components) -> dict[str, Any]:
+    """What happened, turn by turn."""
+    return {
+        "arm": arm,
+        "seed": seed,
+        "index": episode.session.index,
+        "seeker": episode.session.seeker,
+        "target": episode.session.target,
+        "key": episode.session.key,
+        "opening": _reply(episode.dialogue.opening),
+        "turns": [
+            _turn(turn, latents, components.judge.version)
+            for turn, latents in zip(episode.dialogue.turns, episode.latents[1:], strict=True)
+        ],
+        "latents": episode.latents[0],
     }
 
 
@@ -95,6 +109,7 @@ def _call(call: Call) -> dict[str, Any]:
         "seconds": round(call.seconds, 6),
         "retries": call.retries,
         "failure": call.failure,
+        **{name: value for name in _RARE if (value := getattr(call, name))},
     }
 
 

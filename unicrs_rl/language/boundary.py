@@ -13,17 +13,25 @@ import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import Call
 from unicrs_rl.language import templates
+from unicrs_rl.language.answers import Kept, Spending
+from unicrs_rl.language.ledger import Ledger
+from unicrs_rl.language.waiting import away
 
 RETRIES = 2
+
+
+HOW = frozenset({"base_url", "device", "batch_size", "timeout", "concurrency", "retries", "patience"})
+"""Settings that say how a model is reached, not which it is: they may change between a run's sessions."""
 
 
 class LanguageModelConfig(BaseModel):
@@ -47,6 +55,11 @@ class LanguageModelConfig(BaseModel):
     )
     batch_size: int = Field(16, ge=1, description="transformers: prompts answered at once")
     timeout: float = Field(120.0, gt=0, description="openai: seconds to wait for an answer")
+    concurrency: int = Field(32, ge=1, le=1024, description="openai: requests under way at once")
+    retries: int = Field(5, ge=0, le=20, description="openai: how often a request is sent again")
+    patience: float = Field(
+        600.0, ge=0, description="openai: seconds that an endpoint may be gone before the run stops"
+    )
 
 
 class Message(BaseModel):
@@ -54,9 +67,18 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    turns_in: ClassVar[str] = ""
+    """The field that holds past turns, oldest first, of which some can be left out."""
+
+    def shortened(self) -> Self | None:
+        """The same without its oldest turn; ``None`` where only the latest is left, or none."""
+        turns = getattr(self, self.turns_in) if self.turns_in else ()
+        return self.model_copy(update={self.turns_in: turns[1:]}) if len(turns) > 1 else None
+
 
 In = TypeVar("In", bound=Message)
 Out = TypeVar("Out", bound=Message)
+
 
 @dataclass(frozen=True)
 class Task(Generic[In, Out]):
@@ -74,6 +96,11 @@ class Task(Generic[In, Out]):
     check: Callable[[In, Out], str | None] = lambda _inputs, _output: None
     max_tokens: int = 384
     rule: Callable[[In], Out] | None = None
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of an answer."""
+        return self.outputs.model_json_schema()
 
     def render(self, inputs: In) -> str:
         """The prompt for an input."""
@@ -105,20 +132,59 @@ class Raw:
 
     Attributes:
         failure: why there is no text, where asking again would not help.
+        seconds: how long the answer took; ``None``: its share of the batch.
+        resent: how often it was sent again because the endpoint failed.
+        too_long: the prompt did not fit into the model's context (a failure).
+        lost: the endpoint gave no answer (a failure).
+        cached: it was had before.
     """
 
     text: str
     tokens_in: int
     tokens_out: int
     failure: str = ""
+    seconds: float | None = None
+    resent: int = 0
+    too_long: bool = False
+    lost: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Out]):
-    """A validated output, or ``None`` where the model failed; and what it cost."""
+    """A validated output, or ``None`` where the model failed; and what it cost.
+
+    Attributes:
+        refused: well-formed outputs that the task's check turned down.
+    """
 
     output: Out | None
     call: Call
+    refused: tuple[Out, ...] = ()
+
+
+@dataclass(slots=True)
+class _Wish(Generic[In, Out]):
+    """An answer that is wanted, and what has been done for it so far."""
+
+    prompt: Prompt[In]
+    first: str
+    """The prompt's text before any complaint."""
+    call: Call
+    refused: tuple[Out, ...] = ()
+
+    def paid(self, raw: Raw, seconds: float) -> None:
+        """Book one attempt."""
+        call = self.call
+        self.call = replace(
+            call,
+            tokens_in=call.tokens_in + raw.tokens_in,
+            tokens_out=call.tokens_out + raw.tokens_out,
+            seconds=call.seconds + (seconds if raw.seconds is None else raw.seconds),
+            resent=call.resent + raw.resent,
+            cached=call.cached + raw.cached,
+            lost=raw.lost,
+        )
 
 
 class LanguageModel(ABC):
@@ -129,6 +195,18 @@ class LanguageModel(ABC):
     deterministic: bool = False
     """Whether the same prompt always has the same answer, so that one call counts for all samples."""
 
+    identity: str = ""
+    """What its answers depend on besides the prompt and the draw: which model, and how it samples."""
+
+    concurrency: int = 1
+    """Requests it has under way at once; conversations are held at once to keep them busy."""
+
+    seed: int = 0
+    """Of sampling."""
+
+    ledger: Ledger | None = None
+    """The books of the run, with what was answered before; ``None``: nothing is kept."""
+
     @abstractmethod
     def generate(self, task: Task[Any, Any], prompts: Sequence[Prompt[Any]]) -> list[Raw]:
         """Raw answers to a batch of prompts, in order.
@@ -137,6 +215,19 @@ class LanguageModel(ABC):
             InputError: if the model cannot be used at all.
         """
 
+    def answers(self, task: Task[Any, Any], prompts: Sequence[Prompt[Any]]) -> Iterator[tuple[int, Raw]]:
+        """The same as they come, each with the place of its prompt.
+
+        Raises:
+            InputError: if the model cannot be used at all.
+            Stopped: if it can no longer be used.
+        """
+        yield from enumerate(self.generate(task, prompts))
+
+    def longest(self, task: Task[Any, Any]) -> int:
+        """Tokens that an answer may have."""
+        return task.max_tokens
+
     def complete(self, task: Task[In, Out], batch: Sequence[In]) -> list[Answer[Out]]:
         """Answer a batch of inputs; order is kept and failures are answers with no output."""
         return [answers[0] for answers in self.sample(task, batch, 1)]
@@ -144,43 +235,133 @@ class LanguageModel(ABC):
     def sample(self, task: Task[In, Out], batch: Sequence[In], samples: int) -> list[list[Answer[Out]]]:
         """Several answers to each input, each validated and asked for again by itself.
 
+        A prompt that does not fit into the model's context is shortened by its oldest turns.
+
         Args:
             samples: answers wanted of each; a deterministic model gives one.
 
         Returns:
             For each input, in order, its answers.
+
+        Raises:
+            InputError: if the model cannot be used at all.
+            Stopped: if a budget is used up, or an endpoint is gone for good.
         """
         each = range(1 if self.deterministic else samples)
-        first = [Prompt(task.render(inputs), inputs, sample) for inputs in batch for sample in each]
-        answers: list[Answer[Out] | None] = [None] * len(first)
-        spent = [(0, 0, 0.0)] * len(first)
-        pending = dict(enumerate(first))
-        for attempt in range(RETRIES + 1):
-            if not pending:
-                break
+        wishes: list[_Wish[In, Out]] = []
+        for inputs in batch:
+            text = task.render(inputs)
+            blank = Call(task.name, _hash(text), 0, 0, 0.0)
+            wishes += [_Wish(Prompt(text, inputs, sample), text, blank) for sample in each]
+        answers: list[Answer[Out] | None] = [None] * len(wishes)
+        pending = list(range(len(wishes)))
+        while pending:
             started = time.perf_counter()
-            raws = self.generate(task, list(pending.values()))
+            raws = self._raws(task, [wishes[index].prompt for index in pending])
             seconds = (time.perf_counter() - started) / len(pending)
-            again: dict[int, Prompt[In]] = {}
-            for (index, prompt), raw in zip(pending.items(), raws, strict=True):
-                tokens_in, tokens_out, time_so_far = spent[index]
-                spent[index] = (tokens_in + raw.tokens_in, tokens_out + raw.tokens_out, time_so_far + seconds)
-                output, problem = (
-                    (None, raw.failure) if raw.failure else _validate(task, prompt.inputs, raw.text)
-                )
-                if problem and not raw.failure and attempt < RETRIES:
-                    text = _repair(first[index].text, raw.text, problem)
-                    again[index] = Prompt(text, prompt.inputs, prompt.sample, attempt + 1)
-                    continue
-                call = Call(task.name, _hash(first[index].text), *spent[index], attempt, problem)
-                answers[index] = Answer(output, call)
-            pending = again
+            for index, raw in zip(pending, raws, strict=True):
+                wishes[index].paid(raw, seconds)
+                answers[index] = _settled(task, wishes[index], raw)
+            pending = [index for index in pending if answers[index] is None]
         found = [answer for answer in answers if answer is not None]
         return [found[start : start + len(each)] for start in range(0, len(found), len(each))]
 
+    def _raws(self, task: Task[Any, Any], prompts: list[Prompt[Any]]) -> list[Raw]:
+        """Answers in order: those that were had before, and those that the model gives now."""
+        if self.ledger is None:
+            with away():
+                given = dict(self.answers(task, prompts))
+            return [given[place] for place in range(len(prompts))]
+        with away():
+            return self._kept_raws(self.ledger, task, prompts)
+
+    def _kept_raws(self, ledger: Ledger, task: Task[Any, Any], prompts: list[Prompt[Any]]) -> list[Raw]:
+        """The same, where answers are kept and paid for."""
+        keys = [self._key(task, prompt) for prompt in prompts]
+        raws: dict[int, Raw] = {}
+        while missing := [place for place in range(len(prompts)) if place not in raws]:
+            mine = [missing[row] for row in ledger.claim([keys[place] for place in missing])]
+            try:
+                raws |= self._found(ledger, task, {place: keys[place] for place in mine})
+                raws |= self._bought(ledger, task, prompts, keys, [p for p in mine if p not in raws])
+            finally:
+                ledger.disclaim(keys[place] for place in mine)
+        return [raws[place] for place in range(len(prompts))]
+
+    def _found(self, ledger: Ledger, task: Task[Any, Any], keys: Mapping[int, str]) -> dict[int, Raw]:
+        """Those answers that were had before, by their places."""
+        known = {} if ledger.answers is None else ledger.answers.find(list(keys.values()))
+        raws = {
+            place: Raw(kept.text, kept.tokens_in, kept.tokens_out, seconds=kept.seconds, cached=True)
+            for place, key in keys.items()
+            if (kept := known.get(key)) is not None
+        }
+        if raws:
+            ledger.note(task.name, Spending(cached=len(raws)))
+        return raws
+
+    def _bought(
+        self,
+        ledger: Ledger,
+        task: Task[Any, Any],
+        prompts: list[Prompt[Any]],
+        keys: Sequence[str],
+        missing: list[int],
+    ) -> dict[int, Raw]:
+        """New answers to the prompts at these places, as far as the budget reaches, each kept at once."""
+        raws: dict[int, Raw] = {}
+        while missing:
+            estimates = [ledger.estimate(len(prompts[place].text), self.longest(task)) for place in missing]
+            granted = ledger.reserve(estimates)
+            now, missing = missing[:granted], missing[granted:]
+            started, open_ = time.perf_counter(), set(range(granted))
+            try:
+                for row, raw in self.answers(task, [prompts[place] for place in now]):
+                    share = (time.perf_counter() - started) / granted if raw.seconds is None else raw.seconds
+                    raws[now[row]] = raw
+                    open_.remove(row)
+                    if raw.failure:
+                        ledger.release(estimates[row])
+                        ledger.note(task.name, Spending(resent=raw.resent))
+                    else:
+                        kept = Kept(raw.text, raw.tokens_in, raw.tokens_out, round(share, 6))
+                        ledger.settle(keys[now[row]], kept, task.name, estimates[row], raw.resent)
+            finally:
+                for row in open_:
+                    ledger.release(estimates[row])
+        return raws
+
+    def _key(self, task: Task[Any, Any], prompt: Prompt[Any]) -> str:
+        """Of all that an answer depends on."""
+        parts = (self.identity, self.longest(task), self.seed, prompt.text, prompt.sample, prompt.attempt)
+        return hashlib.sha256(json.dumps([task.name, task.schema, *parts]).encode()).hexdigest()
+
+
+def _settled(task: Task[In, Out], wish: _Wish[In, Out], raw: Raw) -> Answer[Out] | None:
+    """The answer, or ``None`` where it is to be asked for again, with another prompt."""
+    prompt = wish.prompt
+    if raw.too_long and (shorter := prompt.inputs.shortened()) is not None:
+        wish.call = replace(wish.call, dropped=wish.call.dropped + 1)
+        wish.first = task.render(shorter)
+        wish.prompt = Prompt(wish.first, shorter, prompt.sample, prompt.attempt)
+        return None
+    if raw.failure:
+        return Answer(None, replace(wish.call, failure=raw.failure), wish.refused)
+    output, problem = _validate(task, prompt.inputs, raw.text)
+    if not problem:
+        return Answer(output, wish.call, wish.refused)
+    if output is not None:
+        wish.refused += (output,)
+    if prompt.attempt == RETRIES:
+        return Answer(None, replace(wish.call, failure=problem), wish.refused)
+    wish.call = replace(wish.call, retries=wish.call.retries + 1)
+    text = _repair(wish.first, raw.text, problem)
+    wish.prompt = Prompt(text, prompt.inputs, prompt.sample, prompt.attempt + 1)
+    return None
+
 
 def _validate(task: Task[In, Out], inputs: In, text: str) -> tuple[Out | None, str]:
-    """The output, or ``None`` and what is wrong with the text."""
+    """The output, where the text is one, and what is wrong with it."""
     start, end = _object(text)
     if start == end:
         return None, "answer: Invalid JSON (it has to hold one JSON object, whole)"
@@ -189,8 +370,7 @@ def _validate(task: Task[In, Out], inputs: In, text: str) -> tuple[Out | None, s
     except ValidationError as error:
         first = error.errors()[0]
         return None, f"{'.'.join(map(str, first['loc'])) or 'answer'}: {first['msg']}"
-    problem = task.check(inputs, output)
-    return (None, problem) if problem else (output, "")
+    return output, task.check(inputs, output) or ""
 
 
 def _object(text: str) -> tuple[int, int]:
@@ -210,7 +390,8 @@ def _object(text: str) -> tuple[int, int]:
 
 def _repair(prompt: str, answer: str, problem: str) -> str:
     return (
-        f"{prompt}\n\nYour last answer was:\n{answer}\n\nIt is not valid: {problem}. Answer again, JSON only."
+        f"{prompt}\n\nYour last answer, as a JSON string, was:\n{templates.literal(answer)}\n\n"
+        f"It is not valid: {templates.plain(problem)}. Answer again, JSON only."
     )
 
 

@@ -7,7 +7,10 @@ the logits). Works offline with ``HF_HUB_OFFLINE=1``; loading runs no code of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,8 @@ from unicrs_rl.errors import InputError
 from unicrs_rl.language.boundary import LanguageModel, LanguageModelConfig, Prompt, Raw, Task
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
+_END = 2**20
+"""Bytes of each end of a file that tell it from another."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -56,6 +61,16 @@ class TransformersModel(LanguageModel):
         logging.disable_progress_bar()
         _check_folder(settings.model)
         self.tokenizer: Any = _tokenizer(settings.model)
+        self.seed = settings.seed
+        self._special = _special(self.tokenizer)
+
+    @cached_property
+    def identity(self) -> str:  # type: ignore[override]
+        """The model by what is in its folder, and how it samples."""
+        settings = self.settings
+        which = Path(settings.model).name if Path(settings.model).is_dir() else settings.model
+        how = f"{settings.temperature} {settings.top_p} {settings.dtype}"
+        return f"transformers {which} {fingerprint(settings.model)} {how}"
 
     @cached_property
     def network(self) -> Any:
@@ -71,20 +86,27 @@ class TransformersModel(LanguageModel):
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(f"{self.settings.model}: cannot be loaded ({_first_line(error)})") from None
 
+    def longest(self, task: Task[Any, Any]) -> int:
+        """Tokens that an answer may have."""
+        return self.settings.max_tokens or task.max_tokens
+
     def generate(self, task: Task[Any, Any], prompts: Sequence[Prompt[Any]]) -> list[Raw]:
         """Answers, ``batch_size`` prompts at a time; a prompt longer than the context is a failure."""
-        size = self.settings.batch_size
-        budget = self.settings.max_tokens or task.max_tokens
-        return [
-            raw
-            for start in range(0, len(prompts), size)
-            for raw in self._batch(prompts[start : start + size], budget)
-        ]
+        given = dict(self.answers(task, prompts))
+        return [given[place] for place in range(len(prompts))]
+
+    def answers(self, task: Task[Any, Any], prompts: Sequence[Prompt[Any]]) -> Iterator[tuple[int, Raw]]:
+        """The same, a batch at a time, of prompts of about equal length: padding costs as much as words."""
+        size, budget = self.settings.batch_size, self.longest(task)
+        places = sorted(range(len(prompts)), key=lambda place: -len(prompts[place].text))
+        for start in range(0, len(places), size):
+            batch = places[start : start + size]
+            yield from zip(batch, self._batch([prompts[place] for place in batch], budget), strict=True)
 
     def _batch(self, prompts: Sequence[Prompt[Any]], budget: int) -> list[Raw]:
         texts = [
             self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt.text}],
+                [{"role": "user", "content": self._special.sub(_spelt_out, prompt.text)}],
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=False,  # for the templates that know it: thoughts would use the budget up
@@ -95,7 +117,7 @@ class TransformersModel(LanguageModel):
         room = getattr(self.network.config, "max_position_embeddings", None)
         fits = [row for row, ids in enumerate(tokens) if room is None or len(ids) + budget <= room]
         too_long = f"the prompt and an answer of {budget} tokens do not fit into the model's {room}"
-        raws = [Raw("", len(ids), 0, too_long) for ids in tokens]
+        raws = [Raw("", len(ids), 0, too_long, too_long=True) for ids in tokens]
         if fits:
             answers = self._answer([tokens[row] for row in fits], [prompts[row] for row in fits], budget)
             for row, answer in zip(fits, answers, strict=True):
@@ -197,7 +219,7 @@ def _check_folder(model: str) -> None:
     folder = Path(model)
     if not folder.is_dir():
         if folder.is_absolute() or model.startswith((".", "~")):
-            raise InputError(f"--model {model}: there is no such folder")
+            raise InputError(f"--model {model}: there is no such folder{_near(folder)}")
         return
     for what, patterns in (
         ("config.json", ("config.json",)),
@@ -206,6 +228,43 @@ def _check_folder(model: str) -> None:
     ):
         if not any(next(folder.glob(pattern), None) for pattern in patterns):
             raise InputError(f"--model {model}: that folder lacks {what}")
+
+
+def _near(folder: Path) -> str:
+    """A hint at a folder of almost the same name."""
+    beside = [path.name for path in folder.parent.glob("*/")] if folder.parent.is_dir() else []
+    near = get_close_matches(folder.name, beside, n=1, cutoff=0.6)
+    return f"; did you mean {folder.parent / near[0]}?" if near else ""
+
+
+def fingerprint(model: str) -> str:
+    """Of the files of a model's folder: 16 hex digits of their names, sizes and ends. Empty of a hub name.
+
+    Whole weights would take a minute to read; two models differ at both ends of a file.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_END))
+            file.seek(max(0, size - _END))
+            digest.update(file.read(_END))
+    return digest.hexdigest()[:16]
+
+
+def _special(tokenizer: Any) -> re.Pattern[str]:
+    """Finds what the tokenizer would take for one of its control tokens."""
+    marks = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
+    return re.compile("|".join(re.escape(mark) for mark in marks if len(mark) > 1) or r"(?!)")
+
+
+def _spelt_out(match: re.Match[str]) -> str:
+    """A control token as the letters it is written with."""
+    return f"{match[0][0]} {match[0][1:]}"
 
 
 def _tokenizer(model: str) -> Any:
@@ -220,6 +279,7 @@ def _tokenizer(model: str) -> Any:
         if not Path(model).is_dir():
             raise InputError(
                 f"--model {model}: neither a folder here nor a model of the hub ({_first_line(error)})"
+                + _near(Path(model))
             ) from None
         raise InputError(f"--model {model}: its tokenizer cannot be read ({_first_line(error)})") from None
     if tokenizer.chat_template is None:
