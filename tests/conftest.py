@@ -8,8 +8,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,8 +26,17 @@ from unicrs_rl.graphs.world import World
 from unicrs_rl.graphs.worlds import make_world
 from unicrs_rl.language.lexicon import Lexicon
 
+if TYPE_CHECKING:
+    from serving import Proxy
+
 torch.set_num_threads(1)
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept between commands without a run folder is kept apart from the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +66,32 @@ def components(movies: World, movies_embeddings: Embeddings) -> Components:
 @pytest.fixture(scope="session")
 def lexicon(movies: World) -> Lexicon:
     return lexicon_of(movies.catalogue)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
+    """The folder of a real network that answers the project's prompts in format; under a minute to train."""
+    import serving  # late: imports transformers
+
+    return serving.tiny_model(tmp_path_factory.mktemp("models") / "tiny", components)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[str]:
+    """The base URL of a real server with the tiny model, which is known there by its folder's path."""
+    import serving
+
+    with serving.serve(tiny_model, tmp_path_factory.mktemp("server")) as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def proxy(served: str) -> Iterator[Proxy]:
+    """A proxy before the real server, without faults yet."""
+    import serving
+
+    with serving.Proxy(served) as standing:
+        yield standing
 
 
 def lexicon_of(catalogue: Catalogue) -> Lexicon:
