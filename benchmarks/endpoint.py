@@ -4,7 +4,7 @@ Starts a server that answers every request after a fixed latency, in another pro
 the prompt asks for, and lets a rule talk through it: every turn takes a reading, the facts and the words.
 
 - throughput: requests answered in a second, against the ideal of ``concurrency / latency``;
-- overhead: processor time of this process for each turn (the client's included, the server's not).
+- overhead: processor time of this process for each turn: the framework's, and the ``openai`` package's.
 
     python benchmarks/endpoint.py --dialogues 1000 --concurrency 64 --latency 0.2
 """
@@ -19,7 +19,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import zlib
 from pathlib import Path
 
 from unicrs_rl.experiments.compare import compare
@@ -32,7 +34,8 @@ FREE = re.compile(r"Candidate (items|attributes), best first: (\[.+\])")
 def answer(task: str, prompt: str) -> dict[str, object]:
     """What a model that does as it is told would answer."""
     if task == "preference_reasoner":
-        return {"summary": "The seeker wants something good.", "mood": "neutral"}
+        # Different in every conversation, so that no prompt was answered before.
+        return {"summary": f"The seeker wants number {zlib.crc32(prompt.encode())}.", "mood": "neutral"}
     if task == "fact_retriever":
         return {"chosen": [0]}
     if task == "judge":
@@ -78,6 +81,14 @@ async def serve(latency: float) -> None:
     await server.serve_forever()
 
 
+def client_seconds() -> float:
+    """Processor time of the threads in which the ``openai`` package talks to the server."""
+    clients = [thread for thread in threading.enumerate() if thread.name == "language model"]
+    return sum(
+        time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) for thread in clients if thread.ident
+    )
+
+
 def measure(port: int, arguments: argparse.Namespace) -> dict[str, float]:
     """One evaluation through the server."""
     url = f"http://127.0.0.1:{port}/v1"
@@ -94,19 +105,19 @@ def measure(port: int, arguments: argparse.Namespace) -> dict[str, float]:
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        started = {"wall": 0.0, "cpu": 0.0}
+        started = {"cpu": 0.0}
 
         def begin(what: str, *_: int) -> None:
             if what == "node embeddings":  # what comes before the evaluation does not count
-                started.update(wall=time.perf_counter(), cpu=time.process_time())
+                started.update(cpu=time.process_time())
 
         found, timings = compare(config, Path(folder) / "run", progress=begin)
-        cpu = time.process_time() - started["cpu"]
+        cpu, client = time.process_time() - started["cpu"], client_seconds()
         wall = timings["jobs"][f"{arguments.arm}-seed0"]["evaluate_seconds"]
         entry = found["arms"][arguments.arm]
         lines = (Path(folder) / "run" / "traces.jsonl").read_text().splitlines()
         turns = sum(len(json.loads(line)["turns"]) for line in lines)
-    calls = entry["cost"]["lm_calls_per_dialogue"] * arguments.dialogues
+    calls = sum(task["calls"] for task in timings["spent"][arguments.arm].values())
     ideal = arguments.concurrency / arguments.latency if arguments.latency else float("inf")
     return {
         "seconds": wall,
@@ -114,7 +125,8 @@ def measure(port: int, arguments: argparse.Namespace) -> dict[str, float]:
         "turns": turns,
         "calls_per_second": calls / wall,
         "share_of_ideal": calls / wall / ideal,
-        "overhead_ms_per_turn": 1000 * cpu / turns,
+        "framework_ms_per_turn": 1000 * (cpu - client) / turns,
+        "client_ms_per_turn": 1000 * client / turns,
         "failed_calls": entry["cost"]["failed_calls"],
     }
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from unicrs_rl.language.waiting import Abandoned, floor
+from unicrs_rl.language.waiting import Abandoned, arrival, floor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,7 +51,7 @@ def crowd(worker: Callable[[], Callable[[T], R]], tasks: Sequence[T], threads: i
         thread.start()
     try:
         for _ in tasks:
-            result, error = come.get()
+            result, error = arrival(come)
             if error is not None:
                 abandoned.set()
                 for thread in crew:  # what is on its way is paid for, and to be kept

@@ -27,9 +27,9 @@ from unicrs_rl.policy.base import Policy
 
 BATCH = 128
 """Conversations held at once."""
-GROUP = 4
-"""Conversations that go in step, where an endpoint answers many requests at once: the fewer, the less they
-wait for each other; the more, the less a policy's decision costs."""
+GROUP = 8
+"""Conversations that go in step, at most, where an endpoint answers many requests at once: the fewer, the
+less they wait for each other; the more, the less a policy's decision costs."""
 
 
 def evaluate(
@@ -46,7 +46,7 @@ def evaluate(
     With a model that answers many requests at once, as many small groups are under way.
     """
     threads = components.model.concurrency
-    size = batch_size if threads == 1 else GROUP
+    size = batch_size if threads == 1 else min(GROUP, -(-len(sessions) // threads) or 1)
     groups = [sessions[start : start + size] for start in range(0, len(sessions), size)]
     own = components.of(arm)
 

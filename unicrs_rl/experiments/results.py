@@ -183,7 +183,7 @@ def _arm(
             for case in Persuasion
         },
         "by_seed": {
-            str(seed): means(_values({seed: rows}, len(rows))) for seed, rows in sorted(by_seed.items())
+            str(seed): means(_values({seed: rows}, max(rows) + 1)) for seed, rows in sorted(by_seed.items())
         },
         "success_by_turn": _success_by_turn(lines),
         "cost": {

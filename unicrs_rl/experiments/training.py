@@ -10,6 +10,7 @@ taken up again ends where it would have ended.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.graphs.world import Session, Split
 from unicrs_rl.policy.base import Learner, Tensors, named, under
 
+_LOG = logging.getLogger(__name__)
 CHECKPOINTS = 10
 """Checkpoints in the course of a training."""
 
@@ -111,10 +113,16 @@ class _Talking:
         self.unscored = True  # until the judge gives a score
 
     def __call__(self, batch: Sequence[Session]) -> dict[str, float]:
-        episodes = self.conversations.hold(self.learner, batch, learning=True)
+        held = self.conversations.hold(self.learner, batch, learning=True)
+        broken = {episode.session.key for episode in held if episode.failure}
+        if broken:  # torn conversations would teach that it is good to break off
+            self.learner.forget(broken)
+            why = next(episode.failure for episode in held if episode.failure)
+            _LOG.warning("%d training dialogues broke off (%s); nothing is learned of them", len(broken), why)
+        episodes = [episode for episode in held if episode.session.key not in broken]
         turns = [turn for episode in episodes for turn in episode.dialogue.turns]
         self.unscored &= all(turn.score is None for turn in turns)
-        n = len(episodes)
+        n = max(1, len(episodes))
         return self.learner.learn() | {
             "episode/reward": sum(turn.reward for turn in turns) / n,
             "episode/turns": len(turns) / n,

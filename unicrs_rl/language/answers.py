@@ -191,14 +191,14 @@ class Answers:
             (state,) = file.execute("PRAGMA quick_check(1)").fetchone()
             if state != "ok":
                 raise sqlite3.DatabaseError(state)
-            file.execute("PRAGMA journal_mode = WAL")
-            file.execute("PRAGMA synchronous = NORMAL")
             (version,) = file.execute("PRAGMA user_version").fetchone()
             tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and (version != _VERSION or not {"answers", "spending"} <= tables):
+                raise InputError(f"{self.path}: is no file of answers of this version; choose another one")
+            file.execute("PRAGMA journal_mode = WAL")
+            file.execute("PRAGMA synchronous = NORMAL")
             if not tables:
                 file.executescript(_TABLES)
-            elif version != _VERSION or not {"answers", "spending"} <= tables:
-                raise InputError(f"{self.path}: is no file of answers of this version; choose another one")
         except BaseException:
             file.close()
             raise

@@ -37,6 +37,7 @@ from unicrs_rl.errors import InputError, Stopped
 from unicrs_rl.language.boundary import LanguageModel, LanguageModelConfig, Prompt, Raw, Task
 from unicrs_rl.language.breaker import FAILURES, Breaker
 from unicrs_rl.language.ledger import CHARACTERS_PER_TOKEN
+from unicrs_rl.language.waiting import arrival
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -161,7 +162,7 @@ class OpenAIModel(LanguageModel):
         come: _Come = queue.SimpleQueue()
         together = self._loop.start(self._gather(task, prompts, come))
         try:
-            while (news := come.get()) is not None:
+            while (news := arrival(come)) is not None:
                 yield news
             together.result()
         finally:
@@ -248,15 +249,20 @@ class OpenAIModel(LanguageModel):
         while True:
             try:
                 async with asyncio.timeout(self.settings.timeout):
-                    answer = await self._client.chat.completions.with_raw_response.create(
-                        model=self.settings.model,
-                        messages=[{"role": "user", "content": prompt.text}],
-                        # The package goes through what it knows the type of, piece by piece, at every call.
-                        extra_body=self._parameters(task, prompt, n, without),
+                    # By hand: the package's own method goes through a body it knows the types of, schema
+                    # and all, at every call.
+                    answer = await self._client.post(
+                        "/chat/completions",
+                        body={
+                            "model": self.settings.model,
+                            "messages": [{"role": "user", "content": prompt.text}],
+                            **self._parameters(task, prompt, n, without),
+                        },
+                        cast_to=object,
                     )
-                reply = _Reply.model_validate_json(answer.content)
+                reply = _Reply.model_validate(answer)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                said = str(error).casefold()
+                said = _told(error)
                 if any(sign in said for sign in _TOO_LONG):
                     return _Got(None, 0.0, 0, f"too long for the model: {self._said(error)}", too_long=True)
                 without |= (left_out := self._to_leave_out(said, n, without))
@@ -266,9 +272,9 @@ class OpenAIModel(LanguageModel):
                 return _Fault(f"no answer within {self.settings.timeout:g} seconds")
             except openai.APIError as error:
                 return self._fault(error)
-            except ValidationError as error:
-                where = ".".join(map(str, error.errors()[0]["loc"])) or "not JSON"
-                return _Fault(f"{_NO_COMPLETION} ({where})")
+            except ValueError as error:  # of ours, or what some versions of the package do not wrap
+                where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
+                return _Fault(f"{_NO_COMPLETION} ({'.'.join(map(str, where)) or 'not JSON'})")
             else:
                 self._refused |= without  # only now it is known that the refusal was not about the prompt
                 self._spoke = True
@@ -282,7 +288,7 @@ class OpenAIModel(LanguageModel):
             Stopped: if what is paid for is used up.
         """
         match error:
-            case openai.RateLimitError() if "insufficient_quota" in str(error):
+            case openai.RateLimitError() if "insufficient_quota" in _told(error):
                 raise Stopped(f"--base-url {self.settings.base_url}: {self._said(error)}; --resume goes on")
             case openai.RateLimitError():
                 return _Fault("asked for too much at once (429)", _retry_after(error), limited=True)
@@ -438,9 +444,20 @@ class _Loop:
 def _end(loop: asyncio.AbstractEventLoop, close: Any) -> None:
     if not loop.is_running():
         return
-    asyncio.run_coroutine_threadsafe(close(), loop).add_done_callback(
+    asyncio.run_coroutine_threadsafe(_wind_up(close), loop).add_done_callback(
         lambda _: loop.call_soon_threadsafe(loop.stop)
     )
+
+
+async def _wind_up(close: Any) -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()  # else it would take the end of its connection for a fault
+    await close()
+
+
+def _told(error: openai.APIError) -> str:
+    """All that a server said, in small letters, with the codes that are not part of its message."""
+    return f"{error} {error.code} {error.type} {error.param}".casefold()
 
 
 def _origin(error: BaseException) -> OSError | None:

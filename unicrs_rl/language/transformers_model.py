@@ -117,7 +117,7 @@ class TransformersModel(LanguageModel):
         room = getattr(self.network.config, "max_position_embeddings", None)
         fits = [row for row, ids in enumerate(tokens) if room is None or len(ids) + budget <= room]
         too_long = f"the prompt and an answer of {budget} tokens do not fit into the model's {room}"
-        raws = [Raw("", len(ids), 0, too_long, too_long=True) for ids in tokens]
+        raws = [Raw("", 0, 0, too_long, too_long=True) for _ in tokens]
         if fits:
             answers = self._answer([tokens[row] for row in fits], [prompts[row] for row in fits], budget)
             for row, answer in zip(fits, answers, strict=True):

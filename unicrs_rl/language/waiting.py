@@ -7,16 +7,31 @@ takes its time is asked by many at once.
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
+T = TypeVar("T")
+_WAKE = 0.25
+"""Seconds after which who waits looks up."""
 _floor = threading.Lock()
 _here = threading.local()
 
 
 class Abandoned(Exception):
     """What a thread was working on is not wanted any more."""
+
+
+def arrival(come: queue.SimpleQueue[T]) -> T:
+    """The next thing that comes.
+
+    An interrupt may reach another thread than the main one, which has to look up to hear of it.
+    """
+    while True:
+        with suppress(queue.Empty):
+            return come.get(timeout=_WAKE)
 
 
 @contextmanager

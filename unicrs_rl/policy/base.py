@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -138,6 +138,12 @@ class Learner(Policy):
     @abstractmethod
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
         """What the last :meth:`act` led to in each of these conversations."""
+
+    def forget(self, keys: Collection[int]) -> None:
+        """Learn nothing of the conversations with these keys, which broke off since the last :meth:`learn`.
+
+        Without a method of its own a learner takes them as they ended.
+        """
 
     @abstractmethod
     def learn(self) -> dict[str, float]:

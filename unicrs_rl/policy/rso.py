@@ -25,7 +25,7 @@ from __future__ import annotations
 import copy
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -284,11 +284,15 @@ class Rso(Learner):
                 self.played += 1
 
     @override
+    def forget(self, keys: Collection[int]) -> None:
+        self._finished = [episode for episode in self._finished if episode.key not in keys]
+
+    @override
     def learn(self) -> dict[str, float]:
         episodes, self._finished = self._finished, []
         if self.planner is None:
             self.samples += [pair for e in episodes for pair in zip(e.inputs, e.strategies, strict=True)]
-            if self.played < self.warm_up_dialogues:
+            if self.played < self.warm_up_dialogues or not self.samples:
                 return {}
             samples, self.samples = self.samples, []
             return {"warm_up_loss": self._warm_up(samples)}

@@ -17,7 +17,7 @@ SIGIR 2021), without the faults of its code (switches: docs/architecture.md).
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -159,6 +159,17 @@ class _Turn:
     rewards: NDArray[np.float64]
     over: NDArray[np.bool_]
 
+    def rows(self, rows: NDArray[np.int64]) -> _Turn:
+        """Some of the conversations."""
+        return _Turn(
+            self.keys[rows],
+            self.graphs.rows(rows),
+            self.actions[rows],
+            self.guided[rows],
+            self.rewards[rows],
+            self.over[rows],
+        )
+
 
 class Unified(Learner):
     """Plays and learns; see the module's docstring.
@@ -217,12 +228,18 @@ class Unified(Learner):
         self.played += int(turn.over.sum())
 
     @override
+    def forget(self, keys: Collection[int]) -> None:
+        broken = np.array(list(keys), dtype=np.uint64)
+        kept = [(turn, np.flatnonzero(~np.isin(turn.keys, broken))) for turn in self._turns]
+        self._turns = [turn.rows(rows) for turn, rows in kept if len(rows)]
+
+    @override
     def learn(self) -> dict[str, float]:
         if self._turns:
             self._store(self._turns)
             self._turns = []
         due = int(self.turns * self.config.steps_per_turn) - self.steps
-        if self.turns < self.config.warm_up_turns:
+        if self.turns < self.config.warm_up_turns or not len(self.replay):
             self.steps += due
             return {}
         for group in self.optimizer.param_groups:

@@ -22,7 +22,7 @@ rule may lead and be imitated (``imitate_turns``).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -241,6 +241,12 @@ class UnifiedPpo(Learner):
         ended = torch.from_numpy(np.array(over, dtype=bool))
         self._turns[-1] = acted, turn._replace(rewards=earned, over=ended)
         self.played += int(ended.sum())
+
+    @override
+    def forget(self, keys: Collection[int]) -> None:
+        broken = np.array(list(keys), dtype=np.uint64)
+        kept = [(acted, turn, np.flatnonzero(~np.isin(acted, broken))) for acted, turn in self._turns]
+        self._turns = [(acted[rows], turn.rows(rows)) for acted, turn, rows in kept if len(rows)]
 
     @override
     def learn(self) -> dict[str, float]:
