@@ -628,7 +628,7 @@ def _read(verb: Read) -> None:
         print(json.dumps(measured))
     else:
         console = Console()
-        print_reading(measured, console if console.is_terminal else Console(width=120))
+        print_reading(measured, console if console.is_terminal else Console(width=200))
 
 
 def _bench(verb: Bench) -> None:
