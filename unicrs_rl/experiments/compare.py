@@ -72,7 +72,9 @@ def compare(
         started = time.perf_counter()
         folder.write_json(folder.provenance, origin)
         components = shared_components(config, world, folder, progress)
-        components.model.ledger = open_ledger(config, budget, answers or folder.answers)
+        components.model.ledger = ledger = open_ledger(config, budget, answers or folder.answers)
+        if ledger and existing == "force":
+            ledger.begin_anew()
         jobs = plan(config)
         run_jobs(jobs, components, folder, workers, batch_size=batch_size, progress=progress)
         return _finish(folder, components, jobs, time.perf_counter() - started)
@@ -106,6 +108,8 @@ def train_arm(
         folder.write_json(folder.provenance, origin)
         components = shared_components(config, world, folder, progress)
         components.model.ledger = ledger = open_ledger(config, budget, folder.answers)
+        if ledger and existing == "force":
+            ledger.begin_anew()
         jobs = plan(config)
         run_jobs(jobs, components, folder, workers, evaluating=False, progress=progress)
         timings = {"jobs": _job_seconds(folder, jobs)} | ({"spent": spent(ledger)} if ledger else {})

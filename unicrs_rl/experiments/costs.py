@@ -59,12 +59,15 @@ COSTS = (
 )
 
 
-def open_ledger(config: RunConfig, budget: Budget, path: Path | None = None) -> Ledger | None:
+def open_ledger(
+    config: RunConfig, budget: Budget, path: Path | None = None, resumed: bool = True
+) -> Ledger | None:
     """The books of a run with a real language model; the embedded one needs none.
 
     Args:
         path: file of answers of a run; ``None``: the user's own, for commands without a run folder, in
             which earlier commands are not charged.
+        resumed: what was spent before, by those who used the file, counts.
 
     Raises:
         InputError: if the file cannot be used.
@@ -72,7 +75,7 @@ def open_ledger(config: RunConfig, budget: Budget, path: Path | None = None) -> 
     if config.llm == EmbeddedModel.name:
         return None
     answers = Answers(path or default_answers())
-    return Ledger(config.price, budget, answers, resumed=path is not None)
+    return Ledger(config.price, budget, answers, resumed=resumed and path is not None)
 
 
 def default_answers() -> Path:
@@ -136,6 +139,18 @@ class Taken:
             usd = price.usd(usage.tokens_in, usage.tokens_out)
             table[task] = means | ({"usd": self._mean(usd)} if price != Price() else {})
         return table
+
+    def whole(self, price: Price) -> dict[str, float]:
+        """All tasks together: means over dialogues."""
+        calls = sum(usage.calls for usage in self.tasks.values())
+        tokens_in = sum(usage.tokens_in for usage in self.tasks.values())
+        tokens_out = sum(usage.tokens_out for usage in self.tasks.values())
+        sums = {
+            "lm_calls_per_dialogue": self._mean(calls),
+            "tokens_per_dialogue": self._mean(tokens_in + tokens_out),
+        }
+        usd = self._mean(price.usd(tokens_in, tokens_out))
+        return sums | ({"usd_per_dialogue": usd} if price != Price() else {})
 
     def on_the_way(self) -> dict[str, Any]:
         """For ``timings.json``: what another session may find otherwise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -12,6 +13,9 @@ import torch
 
 from unicrs_rl.language.waiting import Abandoned, arrival, floor
 
+_SWITCH = 0.0005
+"""Seconds after which Python lets another thread run, instead of 0.005: who talks to a server has little to
+do but often, and each time would wait that long for whoever computes."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -29,7 +33,7 @@ def crowd(worker: Callable[[], Callable[[T], R]], tasks: Sequence[T], threads: i
     waiting = iter(tasks)
     come: queue.SimpleQueue[tuple[R | None, BaseException | None]] = queue.SimpleQueue()
     abandoned = threading.Event()
-    computing = torch.get_num_threads()
+    computing, patience = torch.get_num_threads(), sys.getswitchinterval()
 
     def work() -> None:
         torch.set_num_threads(computing)  # a setting of each thread
@@ -47,6 +51,7 @@ def crowd(worker: Callable[[], Callable[[T], R]], tasks: Sequence[T], threads: i
         threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True)
         for _ in range(min(threads, len(tasks)))
     ]
+    sys.setswitchinterval(_SWITCH)
     for thread in crew:
         thread.start()
     try:
@@ -60,3 +65,4 @@ def crowd(worker: Callable[[], Callable[[T], R]], tasks: Sequence[T], threads: i
             yield result  # type: ignore[misc]
     finally:
         abandoned.set()
+        sys.setswitchinterval(patience)

@@ -271,13 +271,15 @@ class RunFolder:
             return False
 
     def _empty(self) -> None:
-        """Delete what runs write.
+        """Delete what runs write, but for what a language model answered, which was paid for.
 
         The results go first, so that what a kill leaves does not look finished, and the configuration
         last, so that it still looks like a run.
         """
         self.belongings.delete(self.path, lambda name: name == self.results.name)
-        self.belongings.delete(self.path, lambda name: name != self.config_file.name)
+        self.belongings.delete(
+            self.path, lambda name: name != self.config_file.name and not name.startswith(self.answers.name)
+        )
         self.config_file.unlink()
 
     def tidy(self) -> None:

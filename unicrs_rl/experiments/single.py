@@ -16,7 +16,7 @@ from unicrs_rl.errors import InputError, Stopped
 from unicrs_rl.experiments import rollout
 from unicrs_rl.experiments.components import Components, read_world
 from unicrs_rl.experiments.config import RunConfig, by_engine, read_settings, resolve
-from unicrs_rl.experiments.costs import open_ledger
+from unicrs_rl.experiments.costs import open_ledger, taken
 from unicrs_rl.experiments.evaluation import BATCH, evaluate
 from unicrs_rl.experiments.jobs import shared_components
 from unicrs_rl.experiments.results import counts, failures_of_judge, intervals, means, unscored
@@ -98,8 +98,9 @@ def evaluate_arm(
 
     Returns:
         Each metric's mean, ``ci95`` and ``counts`` by metric, ``unscored`` (if somebody judged, what
-        has no score), ``broke_off`` (dialogues without any value, where a language model could not be
-        reached), ``dialogues`` and ``turns_per_second``.
+        has no score), ``lm_calls_per_dialogue``, ``tokens_per_dialogue`` and, with a price,
+        ``usd_per_dialogue`` (the judge's included), ``broke_off`` (dialogues without any value, where a
+        language model could not be reached), ``dialogues`` and ``turns_per_second``.
 
     Raises:
         InputError: if a checkpoint is broken, or does not fit the world or the settings.
@@ -114,7 +115,7 @@ def evaluate_arm(
     world = read_world(config)
     components = shared_components(config, world, contender.folder, progress, keep=False)
     run = contender.folder
-    components.model.ledger = open_ledger(config, budget, None if run is None else run.answers)
+    components.model.ledger = open_ledger(config, budget, None if run is None else run.answers, resumed=False)
     policy = components.policy(arm, seed)
     if isinstance(policy, Learner) and contender.checkpoint is not None:
         restore(policy, contender.checkpoint, components)
@@ -190,7 +191,11 @@ def _talking(
         (failure for line in lines for failure in failures_of_judge(line)),
     )
     broke_off = len(held) - len(lines)
-    notes = {"unscored": missing} | ({"broke_off": broke_off} if broke_off else {})
+    notes = (
+        {"unscored": missing}
+        | taken(lines)[arm].whole(components.config.price)
+        | ({"broke_off": broke_off} if broke_off else {})
+    )
     return values, sum(len(line["turns"]) for line in lines), time.perf_counter() - started, notes
 
 

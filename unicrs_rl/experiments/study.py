@@ -289,9 +289,11 @@ class StudyFolder:
             place.mkdir(exist_ok=True)
 
     def _empty(self) -> None:
-        """Delete what studies write, the file by which it is known as one last."""
+        """Delete what studies write, but for answers; the file by which it is known as one last."""
         OF_STUDY.delete(self.path, lambda name: name == self.results.name)
-        OF_STUDY.delete(self.path, lambda name: name != self.study_file.name)
+        OF_STUDY.delete(
+            self.path, lambda name: name != self.study_file.name and not name.startswith(self.answers.name)
+        )
         self.study_file.unlink()
 
 

@@ -13,9 +13,10 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unicrs_rl.errors import InputError
 
@@ -145,6 +146,11 @@ class Answers:
             rows = file.execute("SELECT * FROM spending ORDER BY payer, task").fetchall()
         return {row[:2]: Spending(*row[2:]) for row in rows}
 
+    def begin_anew(self) -> None:
+        """Forget what was spent, not what was answered."""
+        with self._reading() as file:
+            file.execute("DELETE FROM spending")
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -163,8 +169,7 @@ class Answers:
                 raise InputError(f"{self.path}: cannot be used ({error})") from None
             except sqlite3.DatabaseError as error:
                 self._file.close()
-                self._set_aside(error)
-                self._file = self._connect()
+                self._file = self._replaced(error)
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -173,8 +178,7 @@ class Answers:
         except sqlite3.OperationalError as error:
             raise InputError(f"{self.path}: cannot be used ({error})") from None
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            self._set_aside(error)
-            return self._connect()
+            return self._replaced(error)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be used ({error.strerror or error})") from None
 
@@ -204,15 +208,46 @@ class Answers:
             raise
         return file
 
-    def _set_aside(self, error: Exception) -> None:
+    def _replaced(self, error: Exception) -> sqlite3.Connection:
+        """A new file instead of a broken one, with what could be read of that."""
+        aside = self._set_aside(error)
+        file = self._connect()
+        answers, spending = _rows(aside, "answers"), _rows(aside, "spending")
+        whole = [row for row in answers if len(row) == 6 and Kept(*row[1:5]).checksum == row[5]]
+        if not spending:  # what was answered was paid for by somebody
+            costs = (Spending(1, row[2], row[3], row[4]) for row in whole)
+            total = sum(costs, Spending())
+            spending = [("", "", *(getattr(total, name) for name in Spending.__slots__))]
+        file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", whole)
+        file.executemany("INSERT OR REPLACE INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", spending)
+        _LOG.warning("%s: %d answers could be saved from %s", self.path, len(whole), aside.name)
+        return file
+
+    def _set_aside(self, error: Exception) -> Path:
         """Rename a broken file, and say so."""
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.broken-{number}")).exists():
             number += 1
         self.path.rename(aside)
         for ending in _BESIDE:
-            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+            beside = self.path.with_name(self.path.name + ending)
+            if beside.exists():
+                beside.rename(aside.with_name(aside.name + ending))
         _LOG.warning("%s: is broken (%s); set aside as %s, a new one is begun", self.path, error, aside.name)
+        return aside
+
+
+def _rows(path: Path, table: str) -> list[tuple[Any, ...]]:
+    """What can be read of a table in a broken file, up to the damage."""
+    found: list[tuple[Any, ...]] = []
+    with closing(sqlite3.connect(path)) as file:
+        file.text_factory = _text
+        try:
+            for row in file.execute(f"SELECT * FROM {table}"):  # noqa: S608  our own names
+                found.append(row)  # one by one: what comes before the damage counts
+        except sqlite3.DatabaseError:
+            _LOG.debug("%s: table %s ends in damage", path, table)
+    return found
 
 
 def _text(stored: bytes) -> str:

@@ -37,7 +37,7 @@ def _transformers(settings: LanguageModelConfig, _lexicon: Lexicon, _memory: Mem
 
 @language_models.register("openai")
 def _openai(settings: LanguageModelConfig, _lexicon: Lexicon, _memory: Memory | None) -> LanguageModel:
-    if find_spec("openai") is None:
+    if find_spec("openai") is None or find_spec("aiohttp") is None:
         raise InputError("--llm openai: needs the extra 'openai': pip install 'unicrs-rl[openai]'")
     from unicrs_rl.language.openai_model import OpenAIModel
 

@@ -12,6 +12,8 @@ from unicrs_rl.errors import Stopped
 _LOG = logging.getLogger(__name__)
 FAILURES = 8
 """Failures in a row after which an endpoint counts as gone, unless told otherwise."""
+TOLD_FROM = 10.0
+"""Seconds that an endpoint asks to wait from which on it is said."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between two trials: doubled after each that fails."""
 
@@ -38,6 +40,7 @@ class Breaker:
         self.most = most
         self._clock = clock
         self._failures = 0
+        self._who: set[int] = set()
         self._gone_since: float | None = None
         self._pause = FIRST_PAUSE
         self._next = 0.0
@@ -50,6 +53,11 @@ class Breaker:
             Stopped: if the endpoint has been gone for too long.
         """
         while (wait := self._next - self._clock()) > 0:
+            if wait > self.patience + LONGEST_PAUSE:
+                raise Stopped(
+                    f"{self.endpoint}: wants nothing to be asked for {wait:.0f} seconds, longer than "
+                    f"language_model.patience ({self.patience:g}); everything is kept, --resume goes on"
+                )
             await asyncio.sleep(min(wait, LONGEST_PAUSE))
         if self._gone_since is None:
             return
@@ -63,6 +71,8 @@ class Breaker:
 
     def hold(self, seconds: float) -> None:
         """Let nobody pass for a while, because the endpoint asked for it."""
+        if seconds > TOLD_FROM and self._next < self._clock() + seconds / 2:
+            _LOG.warning("%s: asks to wait %.0f seconds; waiting", self.endpoint, seconds)
         self._next = max(self._next, self._clock() + seconds)
 
     def answered(self) -> None:
@@ -70,21 +80,43 @@ class Breaker:
         if self._gone_since is not None:
             _LOG.warning("%s: is back after %.0f seconds", self.endpoint, self._clock() - self._gone_since)
             self._next = self._clock()
-        self._failures, self._gone_since, self._pause = 0, None, FIRST_PAUSE
+        self.well()
+        self._gone_since, self._pause = None, FIRST_PAUSE
 
-    def failed(self, why: str) -> None:
-        """Note that it did not."""
+    def well(self) -> None:
+        """Forget the failures: they say nothing against the endpoint."""
+        self._failures = 0
+        self._who.clear()
+
+    def failed(self, why: str, who: int | None = None) -> bool:
+        """Note that it did not.
+
+        Args:
+            who: tells the requests apart that fail; ``None``: one that did not fail before.
+
+        Returns:
+            Whether there were enough failures, but all of few requests, which may be at fault themselves.
+        """
         self._failures += 1
-        if self._failures >= self.most and self._gone_since is None:
-            self._gone_since = self._clock()
-            self._next = self._clock() + self._pause
-            _LOG.warning(
-                "%s: %d failures in a row (%s); pausing, and trying now and then for %g seconds",
-                self.endpoint,
-                self._failures,
-                why,
-                self.patience,
-            )
+        self._who.add(self._failures if who is None else who)
+        if self._failures < self.most or self._gone_since is not None:
+            return False
+        if len(self._who) < FAILURES:
+            return True
+        self.trip(why)
+        return False
+
+    def trip(self, why: str) -> None:
+        """Count the endpoint as gone."""
+        self._gone_since = self._clock()
+        self._next = self._clock() + self._pause
+        _LOG.warning(
+            "%s: %d failures in a row (%s); pausing, and trying now and then for %g seconds",
+            self.endpoint,
+            self._failures,
+            why,
+            self.patience,
+        )
 
     @property
     def open(self) -> bool:

@@ -96,6 +96,12 @@ class Ledger:
         """All that was spent."""
         return sum(self.spent.values(), Spending())
 
+    def begin_anew(self) -> None:
+        """Forget what was spent before."""
+        self.spent.clear()
+        if self.answers is not None:
+            self.answers.begin_anew()
+
     def estimate(self, characters: int, tokens_out: int) -> Spending:
         """What an answer will cost, at most, as far as one can tell before."""
         tokens_in = -(-characters // CHARACTERS_PER_TOKEN)
@@ -189,7 +195,7 @@ class Ledger:
         said = f"{spent:.4f} of {budget:g} USD" if limit == "usd" else f"{spent:,} of {budget:,} {limit}"
         return (
             f"--budget-{limit}: {said} are spent and the next answer would go beyond; everything is kept, "
-            f"--resume with a larger budget goes on"
+            "and with a larger budget the same command goes on (a run with --resume)"
         )
 
 

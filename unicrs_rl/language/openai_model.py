@@ -16,12 +16,13 @@ import logging
 import os
 import queue
 import random
+import re
 import threading
 import time
 import weakref
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
@@ -48,10 +49,23 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OPTIONAL = ("response_format", "seed", "top_p", "temperature", "max_tokens")
 """Parameters that some servers refuse, and that an answer can be had without."""
-_TOO_LONG = ("context_length", "context length", "context window", "context size", "too long")
+_TOO_LONG = (
+    "context_length",
+    "context length",
+    "context window",
+    "context size",
+    "too long",
+    "maximum number of tokens",
+    "max_new_tokens",
+    "input length",
+    "reduce the length",
+)
 """What servers say of a prompt that does not fit."""
 _SHORTEST_KEY = 8
 """Characters; what is shorter is a placeholder, and may be a word of an answer."""
+_TURNED_AWAY, _OFTEN = (403, 404, 406, 451), 8
+"""Statuses that may be about one prompt only, and after how many of them in a row they are not."""
+_TOO_LARGE, _UNPAID, _QUOTA = 413, 402, "insufficient_quota"
 _TRANSIENT = (408, 409, 425)
 """Statuses below 500 that may be others the next time."""
 
@@ -139,6 +153,7 @@ class OpenAIModel(LanguageModel):
         self._secret = _key(settings.base_url)
         self._loop = _Loop()
         self._refused: set[str] = set()
+        self._turned_away = 0
         self._spoke = self._guesses = False
         self._loop.run(self._connect())
         self._loop.run(self._check())
@@ -190,6 +205,9 @@ class OpenAIModel(LanguageModel):
     ) -> None:
         """Samples of one prompt: as many as the server gives at once, until there are enough."""
         done = 0
+        if "n" in self._refused and len(places) > 1:
+            await asyncio.gather(*(self._samples(task, prompts, [place], come) for place in places))
+            return
         while done < len(places):
             got = await self._ask(task, prompts[places[done]], len(places) - done)
             if got.reply is None:
@@ -209,6 +227,12 @@ class OpenAIModel(LanguageModel):
                 raw = Raw(text, tokens_in, share, "", got.seconds, resent)
                 come.put((places[done + number], raw))
             done += len(choices)
+            if len(choices) == 1 and done < len(places):  # it does not know several: those left, all at once
+                self._refused.add("n")
+                await asyncio.gather(
+                    *(self._samples(task, prompts, [place], come) for place in places[done:])
+                )
+                return
 
     async def _ask(self, task: Task[Any, Any], prompt: Prompt[Any], n: int) -> _Got:
         """Send one request until it is answered, refused, or given up."""
@@ -224,12 +248,15 @@ class OpenAIModel(LanguageModel):
                     self._breaker.answered()
                 elif found.limited:
                     self._breaker.hold(found.wait or 0.0)
-                else:
-                    self._breaker.failed(found.why)
+                elif self._breaker.failed(found.why, hash(prompt.text)):
+                    if await self._there():
+                        self._breaker.well()
+                    else:
+                        self._breaker.trip(found.why)
             if isinstance(found, _Reply):
                 return _Got(found, seconds, resent)
             if isinstance(found, _Got):
-                return _Got(None, seconds, resent, found.failure, found.too_long)
+                return replace(found, seconds=seconds, resent=resent)
             failures += not (known_gone or found.limited)
             pause = _pause(failures + resent * found.limited, found.wait)
             waited += pause if found.limited else 0.0
@@ -242,6 +269,17 @@ class OpenAIModel(LanguageModel):
                 return _Got(None, seconds, resent, f"no answer: {found.why}", lost=True)
             resent += 1
             await asyncio.sleep(pause)
+
+    async def _there(self) -> bool:
+        """Whether the endpoint answers at all, so that failures are those of what it was asked."""
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                await self._client.models.list()
+        except (openai.APIConnectionError, openai.InternalServerError, TimeoutError):
+            return False
+        except (openai.APIError, ValueError, TypeError, AttributeError):
+            pass  # it says something
+        return True
 
     async def _send(self, task: Task[Any, Any], prompt: Prompt[Any], n: int) -> _Reply | _Got | _Fault:
         """Send a request once: the answer, a refusal of this prompt, or a fault."""
@@ -261,15 +299,12 @@ class OpenAIModel(LanguageModel):
                         cast_to=object,
                     )
                 reply = _Reply.model_validate(answer)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                said = _told(error)
-                if any(sign in said for sign in _TOO_LONG):
-                    return _Got(None, 0.0, 0, f"too long for the model: {self._said(error)}", too_long=True)
-                without |= (left_out := self._to_leave_out(said, n, without))
-                if not left_out:
-                    return _Got(None, 0.0, 0, f"refused by the server: {self._said(error)}")
             except TimeoutError:
                 return _Fault(f"no answer within {self.settings.timeout:g} seconds")
+            except openai.APIStatusError as error:
+                said_no = self._refusal(error, n, without)
+                if said_no is not None:
+                    return said_no
             except openai.APIError as error:
                 return self._fault(error)
             except ValueError as error:  # of ours, or what some versions of the package do not wrap
@@ -278,7 +313,22 @@ class OpenAIModel(LanguageModel):
             else:
                 self._refused |= without  # only now it is known that the refusal was not about the prompt
                 self._spoke = True
+                self._turned_away = 0
                 return reply
+
+    def _refusal(self, error: openai.APIStatusError, n: int, without: set[str]) -> _Got | _Fault | None:
+        """What a status other than 200 means; ``None``: to be asked again, without one more parameter."""
+        code, said = error.status_code, _told(error)
+        bad = isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError)
+        if code == _TOO_LARGE or (bad and any(sign in said for sign in _TOO_LONG)):
+            return _Got(None, 0.0, 0, f"too long for the model: {self._said(error)}", too_long=True)
+        if bad:
+            without |= (left_out := self._to_leave_out(said, n, without))
+            return None if left_out else _Got(None, 0.0, 0, f"refused by the server: {self._said(error)}")
+        if self._spoke and code in _TURNED_AWAY and self._turned_away < _OFTEN:
+            self._turned_away += 1  # one prompt may be the reason, as where a gateway moderates
+            return _Got(None, 0.0, 0, f"no answer: {self._said(error)}", lost=True)
+        return self._fault(error)
 
     def _fault(self, error: openai.APIError) -> _Fault:
         """What is wrong with the endpoint, if it may be well again.
@@ -288,7 +338,9 @@ class OpenAIModel(LanguageModel):
             Stopped: if what is paid for is used up.
         """
         match error:
-            case openai.RateLimitError() if "insufficient_quota" in _told(error):
+            case openai.APIStatusError() if error.status_code == _UNPAID or "insufficient_quota" in _told(
+                error
+            ):
                 raise Stopped(f"--base-url {self.settings.base_url}: {self._said(error)}; --resume goes on")
             case openai.RateLimitError():
                 return _Fault("asked for too much at once (429)", _retry_after(error), limited=True)
@@ -367,7 +419,7 @@ class OpenAIModel(LanguageModel):
         try:
             async with asyncio.timeout(self.settings.timeout):
                 page = await self._client.models.list()
-            known = [entry.id for entry in page.data]
+            known = [self._blanked(entry.id) for entry in page.data]
         except (openai.APIConnectionError, openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise InputError(f"--base-url {url}: {self._trouble(error)}") from None
         except TimeoutError:
@@ -415,7 +467,19 @@ class OpenAIModel(LanguageModel):
 
     def _blanked(self, text: str) -> str:
         """The same without the key; a placeholder, which local servers take for one, is none."""
-        return text if len(self._secret) < _SHORTEST_KEY else text.replace(self._secret, "***")
+        if len(self._secret) < _SHORTEST_KEY:
+            return text
+        blanked = text.replace(self._secret, "***")
+        hidden = "\\" in blanked and self._secret in _ESCAPED.sub(_unescaped, blanked)
+        return "***" if hidden else blanked
+
+
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """A character that JSON writes with an escape."""
+    return chr(int(match[1], 16)) if match[1] else match[2]
 
 
 _NO_COMPLETION = "what came back is no chat completion"
@@ -499,7 +563,13 @@ def _key(base_url: str) -> str:
     Raises:
         InputError: if there is none, or the URL is not one.
     """
-    url = urlsplit(base_url)
+    try:
+        url = urlsplit(base_url)
+        _ = url.port
+    except ValueError as error:
+        raise InputError(f"--base-url {base_url}: not a URL ({error})") from None
+    if url.query or url.fragment:
+        raise InputError(f"--base-url: has no query; a key belongs into {KEY}, where nothing writes it down")
     if url.scheme not in ("http", "https") or not url.hostname:
         raise InputError(f"--base-url {base_url}: not a URL (it starts with http:// or https://)")
     if url.username or url.password:
