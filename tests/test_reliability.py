@@ -50,7 +50,7 @@ from unicrs_rl.experiments.crowd import crowd
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.language import breaker, openai_model
 from unicrs_rl.language.answers import Answers, Kept, Spending
-from unicrs_rl.language.boundary import Answer, LanguageModel, LanguageModelConfig, Message, Task
+from unicrs_rl.language.boundary import Answer, LanguageModel, LanguageModelConfig, Message, Prompt, Task
 from unicrs_rl.language.breaker import Breaker
 from unicrs_rl.language.ledger import Budget, Ledger, Price, paid_by
 from unicrs_rl.language.openai_model import OpenAIModel
@@ -763,8 +763,8 @@ def arguments(proxy: Proxy, out: Path, *more: str, settings: str = SETTINGS) -> 
     file.write_text(settings)
     given = {"--arms": "max-entropy", "--dialogues": "12", "--train-dialogues": "0", "--out": str(out)}
     given |= {"--config": str(file), "--llm": "openai", "--base-url": proxy.base_url}
-    flags = [option for option in more if option == "--resume"]
-    rest = [option for option in more if option != "--resume"]
+    flags = [option for option in more if option in ("--resume", "--force")]
+    rest = [option for option in more if option not in flags]
     given |= dict(zip(rest[::2], rest[1::2], strict=True))
     return ["compare", "--json", *flags, *(word for pair in given.items() for word in pair)]
 
@@ -1355,3 +1355,86 @@ def test_nothing_is_learned_of_conversations_that_broke_off(components: Componen
     none, turns = learned(components, arm, slice(None))
     assert not none
     assert turns == 0
+
+
+# --- what a hostile review found
+
+
+def test_a_few_prompts_that_always_fail_do_not_stop_the_others(canned: Proxy) -> None:
+    bad = ("worst", "worse", "bad")
+    canned.plan(status(500), where=lambda request: any(word in request.prompt for word in bad))
+    answers = ask(remote(canned, retries=4, patience=2), *(f"a {word} one" for word in bad), "good", "fine")
+    assert [answer.call.lost for answer in answers] == [True, True, True, False, False]
+
+
+def test_an_endpoint_that_is_gone_for_few_requests_is_noticed(canned: Proxy) -> None:
+    """The list of models tells whether the endpoint or the few requests are at fault."""
+    model = remote(canned, retries=3, patience=0.5)
+    canned.die()
+    with pytest.raises(Stopped, match="did not come back within"):
+        ask(model, "one", "two")
+
+
+def test_a_wait_that_is_longer_than_patience_stops_the_run(canned: Proxy) -> None:
+    canned.plan(status(429, retry_after=100_000))
+    with pytest.raises(Stopped, match=r"longer than language_model\.patience"):
+        ask(remote(canned, patience=5))
+
+
+@pytest.mark.parametrize("code", [403, 404, 451])
+def test_a_prompt_that_is_turned_away_costs_its_dialogue_only(canned: Proxy, code: int) -> None:
+    model = remote(canned)
+    assert ask(model)[0].output is not None
+    canned.plan(status(code, said="flagged"), where=lambda request: "rude" in request.prompt)
+    rude, kind = ask(model, "a rude one", "a kind one")
+    assert (rude.call.lost, rude.call.resent, kind.call.lost) == (True, 0, False)
+    assert "flagged" in rude.call.failure
+    canned.plan(status(code, said="flagged"))
+    with pytest.raises(InputError):
+        ask(model, *(f"number {number}" for number in range(20)))
+
+
+@pytest.mark.parametrize("written", ["sk-SECRET\\/with", "\\u0073k-SECRET/with", "sk-SECRET/with"])
+def test_the_key_is_blanked_however_it_is_escaped(
+    canned: Proxy, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-SECRET/with")
+    canned.plan(content(f'{{"score": 3, "reason": "{written}"}}', "echo"))
+    raw = remote(canned).generate(GIVE, [Prompt(ASKED, Words(text=ASKED))])[0]
+    assert "***" in raw.text
+    assert "SECRET" not in raw.text
+
+
+def test_a_url_with_a_query_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url, says in (("http://127.0.0.1:9/v1?api-key=x", "has no query"), ("http://[::1/v1", "not a URL")):
+        with pytest.raises(InputError, match=says):
+            OpenAIModel(LanguageModelConfig(model="m", base_url=url))
+
+
+def test_what_can_be_read_of_a_broken_file_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    answers = Answers(path)
+    for number in range(400):
+        kept = Kept("x" * 200, 1, 2, 0.5)
+        answers.keep(f"{number:04}", kept, "rso", "actor", Spending(1, 1, 2, 0.5))
+    answers.close()
+    whole = bytearray(path.read_bytes())
+    whole[-4096:-4000] = b"\xff" * 96
+    path.write_bytes(whole)
+    again = Answers(path)
+    found = again.find([f"{number:04}" for number in range(400)])
+    assert 0 < len(found) <= 400
+    assert sum(again.spending().values(), Spending()).calls >= len(found)
+    assert path.with_name("answers.sqlite.broken-1").exists()
+
+
+def test_a_forced_run_keeps_what_was_paid_for(
+    endpoint: Proxy, tmp_path: Path, run: Run, undisturbed: Undisturbed
+) -> None:
+    assert run(endpoint, tmp_path / "run").code == 0
+    asked = len(endpoint.asked)
+    assert run(endpoint, tmp_path / "run", "--force").code == 0
+    assert len(endpoint.asked) == asked
+    timings = json.loads((tmp_path / "run" / "timings.json").read_text())
+    assert sum(task["calls"] for task in timings["spent"]["max-entropy"].values()) == 0
+    assert_same(tmp_path / "run", undisturbed())

@@ -53,11 +53,6 @@ class Breaker:
             Stopped: if the endpoint has been gone for too long.
         """
         while (wait := self._next - self._clock()) > 0:
-            if wait > self.patience + LONGEST_PAUSE:
-                raise Stopped(
-                    f"{self.endpoint}: wants nothing to be asked for {wait:.0f} seconds, longer than "
-                    f"language_model.patience ({self.patience:g}); everything is kept, --resume goes on"
-                )
             await asyncio.sleep(min(wait, LONGEST_PAUSE))
         if self._gone_since is None:
             return
@@ -70,7 +65,16 @@ class Breaker:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def hold(self, seconds: float) -> None:
-        """Let nobody pass for a while, because the endpoint asked for it."""
+        """Let nobody pass for a while, because the endpoint asked for it.
+
+        Raises:
+            Stopped: if that is longer than anybody will wait.
+        """
+        if seconds > self.patience + LONGEST_PAUSE:
+            raise Stopped(
+                f"{self.endpoint}: wants nothing to be asked for {seconds:.0f} seconds, longer than "
+                f"language_model.patience ({self.patience:g}); everything is kept, --resume goes on"
+            )
         if seconds > TOLD_FROM and self._next < self._clock() + seconds / 2:
             _LOG.warning("%s: asks to wait %.0f seconds; waiting", self.endpoint, seconds)
         self._next = max(self._next, self._clock() + seconds)

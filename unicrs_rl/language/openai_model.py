@@ -257,16 +257,18 @@ class OpenAIModel(LanguageModel):
                 return _Got(found, seconds, resent)
             if isinstance(found, _Got):
                 return replace(found, seconds=seconds, resent=resent)
-            failures += not (known_gone or found.limited)
+            failures += not (known_gone or self._breaker.open or found.limited)
             pause = _pause(failures + resent * found.limited, found.wait)
             waited += pause if found.limited else 0.0
-            if failures > self.settings.retries or waited > self.settings.patience:
+            if waited > self.settings.patience or (failures > self.settings.retries and await self._there()):
                 if not self._spoke and found.why.startswith(_NO_COMPLETION):
                     raise InputError(
                         f"--base-url {self.settings.base_url}: what answers there does not speak "
                         "chat completions (most URLs end in /v1)"
                     )
                 return _Got(None, seconds, resent, f"no answer: {found.why}", lost=True)
+            if failures > self.settings.retries and not self._breaker.open:
+                self._breaker.trip(found.why)  # it is not the request that is at fault
             resent += 1
             await asyncio.sleep(pause)
 
