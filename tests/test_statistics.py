@@ -83,8 +83,11 @@ def test_interval_of_mean_leaves_missing_values_out() -> None:
     assert interval_of_mean(np.array([np.nan, 1.0])) is None
 
 
-def row(metric: str, difference: float, low: float, high: float, p: float) -> dict[str, object]:
+def row(
+    metric: str, difference: float, low: float, high: float, p: float, dialogues: int = 400
+) -> dict[str, object]:
     return {
+        "dialogues": dialogues,
         "a": "unified",
         "b": "rso",
         "metric": metric,
@@ -95,6 +98,13 @@ def row(metric: str, difference: float, low: float, high: float, p: float) -> di
 
 
 MEANS = {"unified": {"sr@15": 0.8, "at": 5.0}, "rso": {"sr@15": 0.7, "at": 6.0}}
+
+
+def test_verdict_says_where_dialogues_are_missing() -> None:
+    rows = [row("sr@15", 0.1, 0.02, 0.18, 0.01, dialogues=380), row("at", -1.0, -1.5, -0.5, 0.001)]
+    said = verdict(["unified", "rso"], MEANS, rows, 400)
+    assert said.count("over the 380 of 400 dialogues that both held") == 1
+    assert "both held" not in verdict(["unified", "rso"], MEANS, rows)
 
 
 def test_verdict_says_when_nothing_was_detected() -> None:

@@ -85,7 +85,9 @@ def results(
             for arm in config.arms
         },
         "comparisons": comparisons,
-        "verdict": verdict(config.arms, {arm: means(values[arm]) for arm in config.arms}, comparisons),
+        "verdict": verdict(
+            config.arms, {arm: means(values[arm]) for arm in config.arms}, comparisons, config.dialogues
+        ),
         "rests_on": rests_on(config, world),
     }
     jsonschema.validate(found, schema())

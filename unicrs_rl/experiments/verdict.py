@@ -17,10 +17,14 @@ def verdict(
     arms: Sequence[str],
     means: Mapping[str, Mapping[str, float | None]],
     comparisons: Sequence[Mapping[str, Any]],
+    dialogues: int | None = None,
 ) -> str:
     """One sentence on the first two arms: who succeeds more often, and who needs fewer turns.
 
     A difference counts only where its interval is clear of zero and p is below 0.05.
+
+    Args:
+        dialogues: how many there should be; where fewer can be compared, that is said.
     """
     if len(arms) < 2:
         return f"Only {arms[0]} was run, so there is nothing to compare."
@@ -32,14 +36,16 @@ def verdict(
         if row is None:
             continue
         if not detected(row):
-            undecided.append(f"{METRIC_BY_NAME[name].title} ({_numbers(name, means[a], means[b], row)})")
+            numbers = _numbers(name, means[a], means[b], row, dialogues)
+            undecided.append(f"{METRIC_BY_NAME[name].title} ({numbers})")
             continue
         a_wins = (row["difference"] > 0) == METRIC_BY_NAME[name].higher_is_better
         title = METRIC_BY_NAME[name].title
         if a_wins:
-            parts.append(f"{a} {_WINS[name]} {b} ({title}: {_numbers(name, means[a], means[b], row)})")
+            numbers = _numbers(name, means[a], means[b], row, dialogues)
+            parts.append(f"{a} {_WINS[name]} {b} ({title}: {numbers})")
         else:
-            numbers = _numbers(name, means[b], means[a], _turned(row))
+            numbers = _numbers(name, means[b], means[a], _turned(row), dialogues)
             parts.append(f"{b} {_WINS[name]} {a} ({title}: {numbers})")
     if undecided:
         parts.append(f"no difference detected between {a} and {b} in {' or '.join(undecided)}")
@@ -79,16 +85,22 @@ def rests_on(config: RunConfig, world: str) -> str:
 def _turned(row: Mapping[str, Any]) -> dict[str, Any]:
     """A comparison seen from the other arm."""
     low, high = row["ci95"]
-    return {"difference": -row["difference"], "ci95": [-high, -low], "p": row["p"]}
+    return {**row, "difference": -row["difference"], "ci95": [-high, -low]}
 
 
 def _numbers(
-    name: str, a: Mapping[str, float | None], b: Mapping[str, float | None], row: Mapping[str, Any]
+    name: str,
+    a: Mapping[str, float | None],
+    b: Mapping[str, float | None],
+    row: Mapping[str, Any],
+    dialogues: int | None,
 ) -> str:
     low, high = row["ci95"]
     digits = 2 if name == SECONDARY else 3
+    some = dialogues is not None and row["dialogues"] < dialogues
+    fewer = f", over the {row['dialogues']} of {dialogues} dialogues that both held" if some else ""
     return (
         f"{a[name]:.{digits}f} against {b[name]:.{digits}f}, difference "
         f"{row['difference']:+.{digits}f}, 95% interval {low:+.{digits}f} to {high:+.{digits}f}, "
-        f"{p_text(row['p'])}"
+        f"{p_text(row['p'])}{fewer}"
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
@@ -82,6 +83,9 @@ class TransformersModel(LanguageModel):
         dtype = self.settings.dtype
         try:
             network = AutoModelForCausalLM.from_pretrained(self.settings.model, dtype=dtype)
+            rows, words = network.get_input_embeddings().num_embeddings, len(self.tokenizer)
+            if words > rows:
+                raise ValueError(f"its tokenizer has {words} tokens, its network {rows}")
             return network.to(self.device).eval()
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(f"{self.settings.model}: cannot be loaded ({_first_line(error)})") from None
@@ -286,6 +290,12 @@ def _tokenizer(model: str) -> Any:
         raise InputError(
             f"--model {model}: has no chat template, so it cannot be asked; take an instruction-tuned model"
         )
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "Hello."}], tokenize=False)
+    except TemplateError as error:
+        raise InputError(
+            f"--model {model}: its chat template cannot be used ({_first_line(error)})"
+        ) from None
     return tokenizer
 
 
