@@ -29,6 +29,7 @@ from unicrs_rl.graphs import kernels
 from unicrs_rl.graphs.candidates import Candidates
 from unicrs_rl.graphs.world import Split
 from unicrs_rl.simulators.mcr import McrSeekers
+from unicrs_rl.simulators.seekers import SeekerContext
 
 K = 10
 Listing = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -63,7 +64,7 @@ def make(n_items: int, n_attributes: int, batch: int, seed: int) -> Rows:
     """Conversations that have just begun."""
     world = synthetic(n_items, n_attributes, users=400, seed=seed)
     catalogue = world.catalogue
-    volunteered = McrSeekers(world).reset(world.sessions(Split.TEST, batch, seed))
+    volunteered = McrSeekers(SeekerContext(world)).reset(world.sessions(Split.TEST, batch, seed))
     popularity = np.log1p(np.bincount(world.likes[:, 1], minlength=n_items))
     candidates = Candidates(catalogue)
     candidates.begin(volunteered, np.broadcast_to(popularity, (batch, n_items)))

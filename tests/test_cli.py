@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from unicrs_rl.cli import Settings, main
+from unicrs_rl.cli import main
+from unicrs_rl.cli.options import Settings
 from unicrs_rl.experiments.config import OPTIONS, resolve
 
 VERBS = ("compare", "train", "evaluate", "report", "worlds", "doctor")

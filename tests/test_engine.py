@@ -30,7 +30,7 @@ from unicrs_rl.simulators.engine import Engine, Scores
 from unicrs_rl.simulators.environment import ConversationVectorEnv
 from unicrs_rl.simulators.mcr import McrSeekers
 from unicrs_rl.simulators.protocol import Protocol
-from unicrs_rl.simulators.seekers import Actions, Answer
+from unicrs_rl.simulators.seekers import Actions, Answer, SeekerContext
 
 N_USERS = 1801  # of LastFM: rows of the released vectors before the items'
 
@@ -317,7 +317,7 @@ def context_of(world: World, **changes: Any) -> ArmContext:
 def test_answers_are_flipped_at_the_rate_of_the_noise() -> None:
     world = scattered(0)
     targets = np.random.default_rng(0).integers(60, size=2000)
-    seekers = McrSeekers(world, noise=0.2)
+    seekers = McrSeekers(SeekerContext(world, noise=0.2))
     seekers.reset(sessions_for(targets))
     rows, zero = np.arange(2000), np.zeros(2000, dtype=np.int64)
     everything = np.tile(np.arange(20), (2000, 1))

@@ -34,7 +34,7 @@ from unicrs_rl.policy.base import ArmContext
 from unicrs_rl.policy.rules import MaxEntropy
 from unicrs_rl.simulators.environment import FIRST_QUESTION, ConversationVectorEnv
 from unicrs_rl.simulators.latent import MOODS, TRAITS, Coefficients, LatentSeekers
-from unicrs_rl.simulators.seekers import NOTHING, Actions, Answer, Replies
+from unicrs_rl.simulators.seekers import NOTHING, Actions, Answer, Replies, SeekerContext
 from unicrs_rl.simulators.wording import Manner, word_opening, word_reply
 
 PLAIN = Strategy.TRANSPARENCY
@@ -54,7 +54,7 @@ PHRASES = table_of("seeker_phrases.toml")
 def population(
     world: World, count: int, coefficients: Coefficients = C, split: Split = Split.TEST
 ) -> LatentSeekers:
-    seekers = LatentSeekers(world, coefficients)
+    seekers = LatentSeekers(SeekerContext(world), coefficients=coefficients)
     seekers.reset(world.sessions(split, count, 0))
     return seekers
 
@@ -394,7 +394,8 @@ def test_no_latent_is_in_a_policys_state(components: Components) -> None:
     mute = Coefficients(accept_rapport=0, accept_trust=0)
     bonded = replace(mute, rapport_of_sociability=0.9, trust_of_trustfulness=0.9)
     (one, felt), (other, felt_otherwise) = (
-        watched(components, LatentSeekers(components.world, numbers)) for numbers in (mute, bonded)
+        watched(components, LatentSeekers(SeekerContext(components.world), coefficients=numbers))
+        for numbers in (mute, bonded)
     )
     assert one == other
     assert len(one) > 100
@@ -428,7 +429,7 @@ def test_seekers_answer_alike_in_any_company(movies: World) -> None:
     sessions = movies.sessions(Split.TEST, 20, 0)
     answers = []
     for chosen in (sessions, sessions[5:6], sessions[::-1][:15]):
-        seekers = LatentSeekers(movies)
+        seekers = LatentSeekers(SeekerContext(movies))
         opened = seekers.reset(chosen)
         row = chosen.index(sessions[5])
         met: list[Any] = [int(opened[row])]
@@ -467,7 +468,7 @@ def test_policies_that_act_alike_at_first_meet_the_same_replies_until_they_part(
 
 def test_another_random_seed_gives_another_conversation(movies: World) -> None:
     base = movies.sessions(Split.TEST, 1, 0)[0]
-    seekers = LatentSeekers(movies)
+    seekers = LatentSeekers(SeekerContext(movies))
     seekers.reset([replace(base, key=key) for key in range(300)])
     assert len(np.unique(seekers.traits[:, 0])) == 300
     drama = movies.catalogue.attributes.index("drama")

@@ -25,7 +25,7 @@ from unicrs_rl.simulators.environment import (
     Protocol,
 )
 from unicrs_rl.simulators.mcr import McrSeekers
-from unicrs_rl.simulators.seekers import NOTHING, Actions, Answer
+from unicrs_rl.simulators.seekers import NOTHING, Actions, Answer, SeekerContext
 
 CERTAIN = [reject for reject in Reject if reject is not Reject.NOISY]
 N_USERS = 1801  # of LastFM: rows of the released vectors before the items'
@@ -343,7 +343,7 @@ def test_rewards_of_each_event(movies: World) -> None:
 
 
 def test_it_volunteers_each_attribute_of_the_target_equally_often(movies: World) -> None:
-    seekers = McrSeekers(movies)
+    seekers = McrSeekers(SeekerContext(movies))
     opened = Counter(seekers.reset([session(9, key) for key in range(4000)]).tolist())
     owned = movies.catalogue.attributes_of(9).tolist()
     assert set(opened) == set(owned)
@@ -353,7 +353,7 @@ def test_it_volunteers_each_attribute_of_the_target_equally_often(movies: World)
 
 def test_it_affirms_exactly_the_targets_attributes_and_takes_exactly_the_target(movies: World) -> None:
     sessions = movies.sessions(Split.TEST, 50, 0)
-    seekers = McrSeekers(movies)
+    seekers = McrSeekers(SeekerContext(movies))
     seekers.reset(sessions)
     rows, n = np.arange(50), movies.catalogue.n_attributes
     everything = np.tile(np.arange(n), (50, 1))
@@ -370,7 +370,7 @@ def test_it_affirms_exactly_the_targets_attributes_and_takes_exactly_the_target(
 
 def test_it_is_deaf_to_strategy_volunteers_nothing_more_and_never_leaves(movies: World) -> None:
     sessions = movies.sessions(Split.TEST, 14, 0)
-    seekers = McrSeekers(movies)
+    seekers = McrSeekers(SeekerContext(movies))
     seekers.reset(sessions)
     zero, nothing = np.zeros(14, dtype=np.int64), np.full((14, 1), NOTHING)
     drama = np.full((14, 1), movies.catalogue.attributes.index("drama"))

@@ -234,6 +234,14 @@ class Reply:
     """Recommended items turned down."""
     left: bool = False
     """The seeker ended the conversation without an item."""
+    withdrawn: tuple[int, ...] = ()
+    """Attributes wished for before, and no longer."""
+    behaviours: tuple[str, ...] = ()
+    """What it did off the path of question and answer; hidden from the recommender."""
+    drift: tuple[str, ...] = ()
+    """How it strayed from the seeker's goal; hidden from the recommender."""
+    calls: tuple[Call, ...] = ()
+    """What it took of a language model; not the recommender's own."""
 
 
 @dataclass(frozen=True, slots=True)

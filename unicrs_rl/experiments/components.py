@@ -33,7 +33,7 @@ from unicrs_rl.language.preference_reasoner import PreferenceReasoner
 from unicrs_rl.policy.arms import policy_class
 from unicrs_rl.policy.base import ArmContext, Policy
 from unicrs_rl.simulators.engine import Engine
-from unicrs_rl.simulators.populations import populations
+from unicrs_rl.simulators.populations import seeker_kind
 
 LISTED = 10
 """K: items and questions that a state lists by default."""
@@ -116,7 +116,7 @@ class Components:
                 seed=seed,
                 limit=self.config.limit,
                 slate=self.config.slate,
-                sociable=populations[self.config.user].strategic,
+                sociable=seeker_kind(self.config.user).strategic,
                 recommend_above=self.recommend_above,
                 dialogues=dialogues or 0,
                 corpus=read_corpus(self.config) if dialogues is not None and policy.reads_corpus else (),

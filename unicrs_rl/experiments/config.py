@@ -28,8 +28,9 @@ from unicrs_rl.language.boundary import LanguageModelConfig
 from unicrs_rl.language.experts import Experts, Planning
 from unicrs_rl.language.ledger import Price
 from unicrs_rl.policy.arms import check_settings, kind, learns, policy_class
-from unicrs_rl.simulators.populations import populations
+from unicrs_rl.simulators.populations import seeker_kind
 from unicrs_rl.simulators.protocol import Protocol
+from unicrs_rl.simulators.settings import SeekerConfig
 
 DEFAULT_ARMS = ("unified", "rso", "max-entropy", "greedy", "random")
 
@@ -50,6 +51,13 @@ OPTIONS = (
     "noise",
 )
 """Settings that the command line has an option for, which messages then name."""
+_SEEKER_OPTIONS = {
+    ("seekers", "effects"): "--effects",
+    ("seekers", "table"): "--effects-table",
+    ("seekers", "population"): "--population",
+    ("seekers", "latents"): "--latent",
+}
+"""Those of a table."""
 
 MCR_DIALOGUES, MCR_BATCH = 6000, 64
 """Training conversations of an arm that is trained alone with the batched engine, and how many at once."""
@@ -125,6 +133,7 @@ class RunConfig(_Closed):
     train_dialogues: int = Field(2000, ge=0, description="training conversations per learning arm and seed")
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="training seeds")
     user: str = Field("latent", description="kind of simulated seeker")
+    seekers: SeekerConfig = Field(default=SeekerConfig(), description="how the simulated seekers behave")
     llm: str = Field("embedded", description="language model backend")
     judge: str = Field("rubric", description="judge")
     judge_samples: int = Field(
@@ -247,7 +256,7 @@ class RunConfig(_Closed):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-_REGISTRIES: dict[str, Any] = {"user": populations, "judge": judges, "llm": language_models}
+_REGISTRIES: dict[str, Any] = {"judge": judges, "llm": language_models}
 
 
 def resolve(
@@ -274,6 +283,8 @@ def resolve(
 
     def place(*path: str) -> str:
         """Where a setting stands, as the user knows it."""
+        if path[:2] in _SEEKER_OPTIONS and path[1] in values.get(path[0], {}):
+            return _SEEKER_OPTIONS[path[:2]]
         if path[0] not in values:
             return ": ".join((*((str(file),) if path[0] in settings else ()), ".".join(path)))
         if len(path) > 1 or path[0] not in OPTIONS:
@@ -311,6 +322,19 @@ def _check_names(config: RunConfig, place: Callable[[str], str]) -> None:
     for name, registry in _REGISTRIES.items():
         with _at(place(name)):
             registry[getattr(config, name)]
+    with _at(place("user")):
+        kind = seeker_kind(config.user)
+    for name in config.seekers.latents:
+        with _at(place("seekers", "latents")):
+            if not kind.hidden:
+                raise InputError(f"{config.user} seekers have no hidden variables")
+            if name not in kind.hidden:
+                raise unknown("hidden variable", name, kind.hidden)
+    table = config.seekers.table
+    if table is not None and not table.expanduser().is_file():
+        raise InputError(
+            f"{place('seekers', 'table')}: {table}: no such file; unicrs-rl calibrate writes one"
+        )
     with _at(place("arms")):
         for arm in config.arms:
             policy_class(arm)
@@ -426,17 +450,28 @@ def _anchored(config: RunConfig) -> RunConfig:
             "world": str(there.resolve()) if is_path else config.world,
             "data": config.data and config.data.expanduser().resolve(),
             "corpus": config.corpus and config.corpus.expanduser().resolve(),
+            "user": _anchored_user(config.user),
+            "seekers": config.seekers.model_copy(
+                update={"table": config.seekers.table and config.seekers.table.expanduser().resolve()}
+            ),
             "arm": {name: _anchored_settings(own) for name, own in config.arm.items()},
             "language_model": model,
         }
     )
 
 
+def _anchored_user(user: str) -> str:
+    """A kind of seeker, its argument made absolute where that is a file or folder."""
+    name, colon, argument = user.partition(":")
+    there = Path(argument).expanduser()
+    return f"{name}:{there.resolve()}" if colon and there.exists() else user
+
+
 def _anchored_settings(own: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of an arm with whatever names a file or folder that is there made absolute."""
     paths = {
         name: str(there.resolve())
-        for name in ("encoder", "start")
+        for name in ("encoder", "start", "run")
         if name in own and (there := Path(str(own[name])).expanduser()).exists()
     }
     return {**own, **paths}

@@ -33,8 +33,8 @@ from unicrs_rl.language.experts import Planning
 from unicrs_rl.language.preference_reasoner import perceive_acts
 from unicrs_rl.language.wording import choose_act, choose_targets, warmest
 from unicrs_rl.policy.base import Learner, Policy
-from unicrs_rl.simulators.populations import make_seekers
-from unicrs_rl.simulators.seekers import Actions, Intentions, Seekers
+from unicrs_rl.simulators.populations import make_seekers, seeker_kind
+from unicrs_rl.simulators.seekers import Actions, Intentions, SeekerContext, Seekers
 
 
 @dataclass(slots=True)
@@ -89,7 +89,11 @@ class Conversations:
         self.components = components
         self.words = words
         config = components.config
-        self.seekers: Seekers = make_seekers(config.user, components.world, config.noise)
+        # who has to be talked to is met as a latent seeker where nothing is said: to fit a threshold
+        user = config.user if words or not seeker_kind(config.user).spoken else "latent"
+        model = components.model if words else None
+        context = SeekerContext(components.world, config.seekers, config.noise, model)
+        self.seekers: Seekers = make_seekers(user, context)
 
     def hold(self, policy: Policy, sessions: Sequence[Session], learning: bool = False) -> list[Episode]:
         """Hold one conversation for each session to its end.
@@ -140,7 +144,11 @@ class Conversations:
             plans = [replace(plan, strategy=None) for plan in plans]
         moves = self._speak(states, plans) if self.words else self._act(states, plans)
         decisions = [move.decision for move in moves]
-        actions = Actions.of(decisions, [_told(move) for move in moves])
+        actions = Actions.of(
+            decisions,
+            [move.facts for move in moves],
+            [move.utterance for move in moves] if self.words else (),
+        )
         answers = self.seekers.respond(live, actions)
         replies = self.seekers.replies(live, decisions, answers, self.words)
         for row, episode, plan, move, reply, call in zip(
@@ -152,7 +160,7 @@ class Conversations:
             )
             episode.dialogue.turns.append(turn)
             episode.latents.append(self.seekers.latents(row))
-            episode.failure = _lost(calls)
+            episode.failure = _lost((*calls, *reply.calls))
         self._judge(policy, now, last, learning)
 
     def _perceive(
@@ -297,8 +305,3 @@ class Conversations:
 def _lost(calls: Sequence[Call]) -> str:
     """Why the first call that got no answer got none; empty where all were answered."""
     return next((f"{call.task}: {call.failure}" for call in calls if call.lost), "")
-
-
-def _told(move: _Move) -> int:
-    """Facts told about the first recommended item."""
-    return sum(fact.item == move.decision.items[0] for fact in move.facts) if move.decision.items else 0

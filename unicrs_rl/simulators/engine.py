@@ -22,7 +22,7 @@ from unicrs_rl.graphs.world import Session, World
 from unicrs_rl.judging.reward import task_rewards
 from unicrs_rl.simulators.mcr import McrSeekers
 from unicrs_rl.simulators.protocol import Protocol
-from unicrs_rl.simulators.seekers import Actions, Answer
+from unicrs_rl.simulators.seekers import Actions, Answer, SeekerContext
 
 Scores = Callable[[Sequence[Session]], NDArray[np.float64]]
 """Log-prior (or UNICORN's ``u·v``) of all items for a batch of sessions: ``[batch, items]``."""
@@ -81,7 +81,7 @@ class Engine:
         self.world, self.prior = world, prior
         self.switches = switches or Switches()
         self.protocol, self.limit, self.slate = protocol, limit, slate
-        self.seekers = McrSeekers(world, self.switches.noise)
+        self.seekers = McrSeekers(SeekerContext(world, noise=self.switches.noise))
         self.candidates = Candidates(world.catalogue, self.switches, embeddings, k, slate)
         self._embeddings = embeddings
         self._seeker_vectors = seeker_vectors or self._folded

@@ -40,7 +40,8 @@ from unicrs_rl.graphs.worlds import make_world
 from unicrs_rl.judging.reward import task_rewards
 from unicrs_rl.simulators.populations import make_seekers
 from unicrs_rl.simulators.protocol import Protocol
-from unicrs_rl.simulators.seekers import NOTHING, Actions, Answer, Replies
+from unicrs_rl.simulators.seekers import NOTHING, Actions, Answer, Replies, SeekerContext
+from unicrs_rl.simulators.settings import SeekerConfig
 
 CHAT, RECOMMEND, FIRST_QUESTION = 0, 1, 2
 """Action codes; ``FIRST_QUESTION + a`` asks about attribute ``a``."""
@@ -53,6 +54,7 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         world: a world or its name.
         num_envs: conversations at once.
         user: kind of seeker, ``mcr`` or ``latent``.
+        seekers: how they behave.
         split: which (seeker, target) pairs are asked for.
         protocol: how turns are counted.
         reject: what a "no" does to the candidates.
@@ -76,6 +78,7 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         num_envs: int = 1,
         *,
         user: str = "mcr",
+        seekers: SeekerConfig | None = None,
         split: Split = Split.TRAIN,
         protocol: Protocol = Protocol.DEFAULT,
         reject: Reject = Reject.FILTER,
@@ -87,7 +90,7 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
     ) -> None:
         self.world = make_world(world) if isinstance(world, str) else world
         self.num_envs = num_envs
-        self.seekers = make_seekers(user, self.world)
+        self.seekers = make_seekers(user, SeekerContext(self.world, seekers or SeekerConfig()))
         self.split, self.protocol = Split(split), Protocol(protocol)
         self.reject, self.scoring = Reject(reject), Scoring(scoring)
         self.limit, self.slate = limit, slate

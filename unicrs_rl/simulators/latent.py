@@ -33,13 +33,13 @@ from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import ELICITATION, STRATEGIES, Act
-from unicrs_rl.graphs.world import World
 from unicrs_rl.simulators.seekers import (
     NOTHING,
     Actions,
     Answer,
     Intentions,
     Replies,
+    SeekerContext,
     Seekers,
     common_attributes,
     has_attributes,
@@ -128,15 +128,18 @@ class LatentSeekers(Seekers):
     """Seekers with hidden traits and moods.
 
     Args:
-        world: catalogue and population.
+        context: what they are made from.
         coefficients: the numbers behind the behaviour.
     """
 
     strategic = True
+    hidden = (*TRAITS, *MOODS)
 
-    def __init__(self, world: World, coefficients: Coefficients = Coefficients()) -> None:
-        super().__init__(world)
-        self.coefficients = coefficients
+    def __init__(
+        self, context: SeekerContext, argument: str = "", coefficients: Coefficients = Coefficients()
+    ) -> None:
+        super().__init__(context, argument)
+        self.coefficients, world = coefficients, context.world
         self._content = world.catalogue.content
         self.traits = np.zeros((0, len(TRAITS)))
         self.moods = np.zeros((0, len(MOODS)))

@@ -14,13 +14,13 @@ from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import Act
-from unicrs_rl.graphs.world import World
 from unicrs_rl.simulators.seekers import (
     NOTHING,
     Actions,
     Answer,
     Intentions,
     Replies,
+    SeekerContext,
     Seekers,
     has_attributes,
     random_attributes,
@@ -34,9 +34,9 @@ class McrSeekers(Seekers):
 
     strategic = False
 
-    def __init__(self, world: World, noise: float = 0.0) -> None:
-        super().__init__(world)
-        self.noise = noise
+    def __init__(self, context: SeekerContext, argument: str = "") -> None:
+        super().__init__(context, argument)
+        self.noise = context.noise
 
     @override
     def opening(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,10 +1,15 @@
-"""Kinds of simulated seekers by name: ``mcr`` and ``latent``."""
+"""Kinds of simulated seekers by name: ``mcr``, ``latent`` and those that speak through a language model.
 
-from unicrs_rl.graphs.world import World
+A kind may take an argument after a colon: ``interplay:RUN``.
+"""
+
+from __future__ import annotations
+
+from unicrs_rl.errors import InputError
 from unicrs_rl.registry import Registry
 from unicrs_rl.simulators.latent import LatentSeekers
 from unicrs_rl.simulators.mcr import McrSeekers
-from unicrs_rl.simulators.seekers import Seekers
+from unicrs_rl.simulators.seekers import SeekerContext, Seekers
 
 populations: Registry[type[Seekers]] = Registry("user simulator")
 """Classes of seekers."""
@@ -13,19 +18,29 @@ populations.register("mcr")(McrSeekers)
 populations.register("latent")(LatentSeekers)
 
 
-def make_seekers(user: str, world: World, noise: float = 0.0) -> Seekers:
-    """Seekers of a kind.
-
-    Args:
-        noise: chance that an answer is flipped; only ``mcr`` seekers know it.
+def seeker_kind(user: str) -> type[Seekers]:
+    """The class of a kind of seeker, with or without an argument.
 
     Raises:
-        InputError: if there is no such kind.
+        InputError: if there is no such kind, or it takes no argument, or lacks one.
+    """
+    name, colon, argument = user.partition(":")
+    kind = populations[name]
+    if kind.takes and not argument:
+        raise InputError(f"{name!r} needs an argument: {name}:{kind.takes}")
+    if colon and not kind.takes:
+        raise InputError(f"{user!r}: seekers of kind {name!r} take no argument")
+    return kind
+
+
+def make_seekers(user: str, context: SeekerContext) -> Seekers:
+    """Seekers of a kind.
+
+    Raises:
+        InputError: if there is no such kind, or it cannot be had.
         ValueError: if there is noise and the kind knows none.
     """
-    kind = populations[user]
-    if issubclass(kind, McrSeekers):
-        return kind(world, noise)
-    if noise:
+    kind = seeker_kind(user)
+    if context.noise and kind is not McrSeekers:
         raise ValueError(f"{user} seekers do not answer with noise")
-    return kind(world)
+    return kind(context, user.partition(":")[2])

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unicrs_rl import draws
-from unicrs_rl.dialogue import Decision, Decisions, Reply
+from unicrs_rl.dialogue import Decision, Decisions, Fact, Reply
 from unicrs_rl.graphs import kernels
 from unicrs_rl.graphs.states import padded
 from unicrs_rl.graphs.world import Session, World
+from unicrs_rl.language.boundary import LanguageModel
+from unicrs_rl.simulators.settings import SeekerConfig
 from unicrs_rl.simulators.wording import Manner, word_opening, word_reply
 
 NOTHING = -1
@@ -45,6 +48,8 @@ class Actions:
         attributes: ``[n, m]`` asked about, :data:`NOTHING`-padded.
         items: ``[n, k]`` recommended, best first, :data:`NOTHING`-padded.
         facts_told: ``[n]``, how many facts were told about the first item.
+        utterances: ``[n]``, the words; empty at the semantic surface.
+        facts: ``[n]``, the facts that the words tell; empty at the semantic surface.
     """
 
     act: NDArray[np.int64]
@@ -52,6 +57,8 @@ class Actions:
     attributes: NDArray[np.int64]
     items: NDArray[np.int64]
     facts_told: NDArray[np.int64]
+    utterances: tuple[str, ...] = ()
+    facts: tuple[tuple[Fact, ...], ...] = ()
 
     @classmethod
     def silent(cls, decisions: Decisions) -> Actions:
@@ -60,14 +67,24 @@ class Actions:
         return cls(decisions.act, decisions.strategy, decisions.attributes, decisions.items, told)
 
     @classmethod
-    def of(cls, decisions: Sequence[Decision], facts_told: Sequence[int] | None = None) -> Actions:
-        """From decision objects."""
+    def of(
+        cls,
+        decisions: Sequence[Decision],
+        facts: Sequence[Sequence[Fact]] = (),
+        utterances: Sequence[str] = (),
+    ) -> Actions:
+        """From decision objects, with the words that go with them and the facts in these, if any."""
+        told = (
+            [_told(*pair) for pair in zip(decisions, facts, strict=True)] if facts else [0] * len(decisions)
+        )
         return cls(
             act=np.array([decision.act for decision in decisions], dtype=np.int64),
             strategy=np.array([decision.strategy.position for decision in decisions], dtype=np.int64),
             attributes=padded([decision.attributes for decision in decisions]),
             items=padded([decision.items for decision in decisions]),
-            facts_told=np.array(facts_told or [0] * len(decisions), dtype=np.int64),
+            facts_told=np.array(told, dtype=np.int64),
+            utterances=tuple(utterances),
+            facts=tuple(tuple(some) for some in facts),
         )
 
 
@@ -111,18 +128,43 @@ class Intentions:
     informed: float
 
 
+@dataclass(frozen=True)
+class SeekerContext:
+    """What seekers are made from.
+
+    Attributes:
+        world: catalogue and population.
+        settings: how they behave.
+        noise: chance that an answer is flipped; only ``mcr`` seekers know it.
+        model: through which some kinds speak; ``None`` where nothing is said.
+    """
+
+    world: World
+    settings: SeekerConfig = field(default_factory=SeekerConfig)
+    noise: float = 0.0
+    model: LanguageModel | None = None
+
+
 class Seekers(ABC):
     """A batch of simulated seekers, one per session.
 
     Args:
-        world: catalogue and population.
+        context: what they are made from.
+        argument: what stands after the colon of their kind's name, if it takes something.
     """
 
-    strategic: bool
+    strategic: ClassVar[bool]
     """Whether strategies mean anything to this kind of seeker."""
+    spoken: ClassVar[bool] = False
+    """Whether it can only be met in words."""
+    hidden: ClassVar[tuple[str, ...]] = ()
+    """Names of its hidden variables, which settings can pin, sweep or sample."""
+    takes: ClassVar[str] = ""
+    """What its argument is called, if it takes one."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, context: SeekerContext, argument: str = "") -> None:
+        self.context, self.argument = context, argument
+        self.world, self.settings = context.world, context.settings
         self.sessions: list[Session] = []
         self.targets = np.zeros(0, dtype=np.int64)
         self.keys = np.zeros(0, dtype=np.uint64)
@@ -205,6 +247,11 @@ class Seekers(ABC):
             int(self.keys[row]),
             int(self.turns[row]),
         )
+
+
+def _told(decision: Decision, facts: Sequence[Fact]) -> int:
+    """Facts told about the first recommended item."""
+    return sum(fact.item == decision.items[0] for fact in facts) if decision.items else 0
 
 
 def _answered(answers: dict[int, int], answer: Answer) -> tuple[int, ...]:
