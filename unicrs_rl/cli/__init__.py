@@ -20,7 +20,24 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
-from unicrs_rl.cli import bench, compare, doctor, evaluate, read, report, strategies, study, train, worlds
+from unicrs_rl.cli import (
+    bench,
+    calibrate,
+    compare,
+    doctor,
+    drift,
+    evaluate,
+    interplay,
+    population,
+    read,
+    replay,
+    report,
+    strategies,
+    study,
+    train,
+    train_simulator,
+    worlds,
+)
 from unicrs_rl.errors import InputError, Stopped, Unjudged, unknown
 
 _BOX = re.compile(r"[╭╮╰╯│─]+|-{5,}")  # of dashes where the output cannot show the others
@@ -33,7 +50,13 @@ _VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "train": (train.Train, train.run),
     "evaluate": (evaluate.Evaluate, evaluate.run),
     "read": (read.Read, read.run),
+    "replay": (replay.Replay, replay.run),
+    "population": (population.Population, population.run),
+    "drift": (drift.Drift, drift.run),
+    "train-simulator": (train_simulator.TrainSimulator, train_simulator.run),
+    "interplay": (interplay.Interplay, interplay.run),
     "bench": (bench.Bench, bench.run),
+    "calibrate": (calibrate.Calibrate, calibrate.run),
     "study": (study.Study, study.run),
     "report": (report.Report, report.run),
     "worlds": (worlds.Worlds, worlds.run),

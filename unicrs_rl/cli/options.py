@@ -81,6 +81,7 @@ class Settings(Backend):
             "NAME=VALUE",
         ),
     ] = ()
+    recsim: Annotated[Folder, opt("of arm recsim: run of train-simulator --role recommender", "RUN")] = None
     judge: Annotated[Text, opt("rubric (rules) or prompted (the language model)", "NAME", "rubric")] = None
     reject: Annotated[
         Text, opt("what a 'no' does to the candidates: filter, penalty, none or noisy", "SWITCH", "filter")
@@ -98,11 +99,17 @@ class Settings(Backend):
 
 
 @dataclasses.dataclass(frozen=True)
-class Output:
-    """How a run is written."""
+class Existing:
+    """What to do where the run folder is there already."""
 
     resume: Annotated[bool, opt("go on with a run that was interrupted")] = False
     force: Annotated[bool, opt("replace the run folder if it exists; nothing else is deleted")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Output(Existing):
+    """How a run is written."""
+
     workers: Annotated[
         Number, opt("processes; no effect on results", "N", "2, or 1 on one core or with a real model")
     ] = None
@@ -132,6 +139,8 @@ def given_settings(verb: Settings, **more: Any) -> dict[str, Any]:
     seekers = given_seekers(verb)
     for name in ("effects", "effects_table", "population", "latent"):
         found.pop(name, None)
+    if (run := found.pop("recsim", None)) is not None:
+        found["arm"] = {**found.get("arm", {}), "recsim": {"run": str(run)}}
     tables = {"language_model": model, "seekers": seekers}
     return found | {name: table for name, table in tables.items() if table}
 
@@ -153,7 +162,7 @@ def given_seekers(verb: Settings) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def on_existing(verb: Output, out: Path) -> Literal["refuse", "resume", "force"]:
+def on_existing(verb: Existing, out: Path) -> Literal["refuse", "resume", "force"]:
     """What to do where the run folder is there already.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,6 @@ from unicrs_rl.cli.options import (
     Number,
     Output,
     Settings,
-    Text,
     given_budget,
     given_settings,
     on_existing,
@@ -30,11 +30,18 @@ from unicrs_rl.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Study(Limits, Output, Settings):
-    """Run one of the RSO paper's experiments, or your own, with its tables and figures."""
+    """Run an experiment of several comparisons, or your own, with its tables and figures."""
 
-    name: Positional[
-        Annotated[Text, opt("study to run, or a TOML file; without one, list them", "NAME|PATH.toml")]
-    ] = None
+    words: Positional[
+        Annotated[
+            tuple[str, ...],
+            opt(
+                "run NAME, resume NAME or show NAME (NAME alone runs it); list, or nothing, lists them; "
+                "NAME may be the PATH of a TOML file",
+                "[VERB] NAME|PATH.toml",
+            ),
+        ]
+    ] = ()
     list: Annotated[bool, opt("list the studies there are")] = False
     dialogues: Annotated[
         Number, opt("held-out conversations per arm and training seed", "N", "as the study says")
@@ -48,14 +55,21 @@ def run(verb: Study) -> None:
     from unicrs_rl.experiments.study import list_studies, plan_study, run_study
     from unicrs_rl.experiments.tables import print_tables
 
-    if verb.name is None or verb.list:
+    what, name = _asked(verb)
+    if what == "list":
         _print_studies(list_studies(), verb.json)
         return
-    plan = plan_study(verb.name, given_settings(verb, dialogues=verb.dialogues), verb.config)
+    plan = plan_study(name, given_settings(verb, dialogues=verb.dialogues), verb.config)
+    if what == "show":
+        print(
+            json.dumps(tomllib.loads(plan.toml())) if verb.json else plan.toml(),
+            end="\n" if verb.json else "",
+        )
+        return
     out = verb.out or Path("runs") / plan.name
-    existing = on_existing(verb, out)
-    if existing == "force" and Path(verb.name).resolve().is_relative_to(out.resolve()):
-        raise InputError(f"{verb.name}: lies in the folder that --force replaces; choose another --out")
+    existing = on_existing(dataclasses.replace(verb, resume=verb.resume or what == "resume"), out)
+    if existing == "force" and Path(name).resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{name}: lies in the folder that --force replaces; choose another --out")
     with progress_bars(quiet=verb.json) as progress:
         budget = given_budget(verb, *plan.configs.values())
         done = run_study(plan, out, existing, worker_count(verb), progress, budget)
@@ -64,9 +78,32 @@ def run(verb: Study) -> None:
     else:
         console = Console()
         print_tables(done.tables, console if console.is_terminal else Console(width=200))
+        for finding in done.findings:
+            console.print(f"\n[bold]{escape(finding)}[/bold]", highlight=False, soft_wrap=True)
         console.print(f"\nThe report: {escape(str(out / 'report.html'))}", highlight=False, soft_wrap=True)
     for run in done.runs.values():
         check_judged(run.found["arms"])
+
+
+_DOING = ("list", "show", "run", "resume")
+
+
+def _asked(verb: Study) -> tuple[str, str]:
+    """What is to be done, and with which study.
+
+    Raises:
+        InputError: if no study is named, or more than one.
+    """
+    what, *names = verb.words if verb.words[:1] and verb.words[0] in _DOING else ("run", *verb.words)
+    if verb.list or what == "list" or not verb.words:
+        return "list", ""
+    if not names:
+        raise InputError(f"study {what}: name a study; unicrs-rl study lists them")
+    if len(names) > 1:
+        raise InputError(
+            f"study {' '.join(verb.words)}: one study at a time, or {', '.join(_DOING)} and its name"
+        )
+    return what, names[0]
 
 
 def _print_studies(studies: list[dict[str, str]], as_json: bool) -> None:

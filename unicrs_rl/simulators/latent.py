@@ -1,30 +1,28 @@
 """A sociable seeker: hidden traits and moods decide how it answers, and strategy moves them.
 
-Session-level latents, drawn once: patience, openness, clarity of own preference, sociability,
-disposition to trust; each standard normal, and in (0, 1) after the logistic function where a chance
-is needed. Turn-level latents, in standard deviations around 0: interest, rapport, trust, mood, and
-pressure felt. All coefficients stand in :class:`Coefficients`, those of the strategies in
-``strategy_effects.toml`` with their source.
+What hidden variables there are and where they start stands in :mod:`~unicrs_rl.simulators.latents`. How
+strategies move them is read from a table that was fitted to human dialogues
+(:mod:`~unicrs_rl.simulators.effects`); all other numbers stand in :class:`Coefficients`.
 
-Acceptance of the best-fitting item of a list is logistic:
+The n-th use of strategy ``s`` adds ``beta[s, k] * wear**(n - 1)`` to percept ``k`` (rapport, trust,
+persuasion, pressure) and ``delta[s] * wear**(n - 1)`` to a direct push. Acceptance of the best-fitting
+item of a list is logistic:
 
-``P(accept) = sigmoid(a0 + a_fit * fit + a_rapport * rapport + a_trust * trust - a_pressure * pressure)``
+``P(accept) = sigmoid(base + slope * fit + Σ_k a_k * percept_k + push)``
 
-where ``fit`` is 1 for the target and else the cosine of the two items' TF-IDF attribute vectors.
-The slopes of rapport, trust and pressure make their correlations with acceptance as large as in
-human dialogues (INSPIRED: warm +0.15, trustworthy +0.18, pressure -0.14), and no larger.
+where ``fit`` is 1 for the target and else the cosine of the two items' TF-IDF attribute vectors. With
+effects ``strong``, ``beta`` and ``delta`` are five times as large; with ``none`` they are 0, and nothing
+else that depends on the strategy is left.
 
 The seeker answers questions truthfully about its target, or not at all: an unclear or open one may
 say that anything will do. It may volunteer a wish, wander off topic, hedge, thank, grow impatient
-and leave.
+and leave. What it does beyond that stands in :mod:`~unicrs_rl.simulators.off_path`, and what it believes
+of items in :mod:`~unicrs_rl.simulators.intentions`.
 """
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +31,16 @@ from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import ELICITATION, STRATEGIES, Act
+from unicrs_rl.graphs.states import padded
+from unicrs_rl.simulators.effects import PERCEPTS, EffectTable
+from unicrs_rl.simulators.goals import Goal
+from unicrs_rl.simulators.intentions import Belief, Credence, Intentions, ItemBeliefs
+from unicrs_rl.simulators.latents import FELT, MOODS, TRAITS, Population
+from unicrs_rl.simulators.off_path import Digressions, Urges, rates_of
 from unicrs_rl.simulators.seekers import (
     NOTHING,
     Actions,
     Answer,
-    Intentions,
     Replies,
     SeekerContext,
     Seekers,
@@ -46,82 +49,60 @@ from unicrs_rl.simulators.seekers import (
     random_attributes,
     uniform,
 )
-from unicrs_rl.simulators.wording import Manner
+from unicrs_rl.simulators.settings import Effects
+from unicrs_rl.simulators.wording import Behaviour, Manner
 
-TRAITS = ("patience", "openness", "clarity", "sociability", "trustfulness")
-MOODS = ("interest", "rapport", "trust", "mood", "pressure")
+STRENGTH = {Effects.HUMAN: 1.0, Effects.STRONG: 5.0, Effects.NONE: 0.0}
+"""What the effects of strategies are multiplied by."""
+_ELICITING = np.array([strategy in ELICITATION for strategy in STRATEGIES])
+_INTEREST, _RAPPORT, _TRUST, _PRESSURE, _MOOD = (
+    MOODS.index(name) for name in ("interest", "rapport", "trust", "pressure", "mood")
+)
+_SAID = np.array([0, 1, -1, 0])
+"""What an ``Answer`` says of an attribute: 1 wanted, -1 unwanted."""
+
+SIMILAR_ENOUGH = 0.25
+"""Share of the target's attributes from which on taking another item is no drift: acceptance goes by fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """The seeker's numbers. Source "INSPIRED": sized after its correlations; "assumed": our choice."""
+    """The seeker's numbers that no table was fitted for. All assumed."""
 
-    accept_base: float = -6.0
-    """assumed: an unfitting item is taken once in 400"""
-    accept_fit: float = 8.0
-    """assumed: the target is taken with 0.88 by an average seeker"""
-    accept_rapport: float = 0.35
-    """INSPIRED: log-odds per standard deviation that give a correlation of about 0.15"""
-    accept_trust: float = 0.60
-    """INSPIRED: about 0.18"""
-    accept_pressure: float = 0.33
-    """INSPIRED: about -0.14"""
-    rapport_of_sociability: float = 0.3
-    """assumed"""
-    trust_of_trustfulness: float = 0.4
-    """assumed"""
-    trust_fact: float = 0.05
-    """assumed: trust won by each fact told about a recommended item"""
-    wear: float = 0.7
-    """assumed: each further use of the same strategy works this much as well as the one before"""
-    pressure_early: float = 0.6
-    """assumed: recommending in the first two turns"""
-    pressure_repeat: float = 0.4
-    """assumed: for each list in a row after the first"""
-    pressure_memory: float = 0.9
-    """assumed: share of the pressure left after a turn"""
+    trust_fact: float = 0.02
+    """trust won by each fact told about a recommended item: about as much as by one use of a strategy"""
+    pressure_early: float = 0.10
+    """recommending in the first two turns"""
+    pressure_repeat: float = 0.03
+    """for each list in a row after the first"""
     interest_yes: float = 0.15
     interest_no: float = -0.10
-    interest_declined: float = -0.25
+    interest_declined: float = -0.60
     interest_chat: float = -0.10
-    """assumed: what keeps and loses interest"""
+    """what keeps and loses interest"""
+    interest_waiting: float = -2.00
+    """for each turn without the list that was asked for"""
     mood_memory: float = 0.8
     open_specific: float = 0.5
-    """assumed: chance that a wholly clear seeker opens with any wish rather than with a common one"""
+    """chance that a wholly clear seeker opens with any wish rather than with a common one"""
     open_if_unclear: float = 0.25
-    """assumed: chance that a seeker without any clarity does not commit to a true wish"""
+    """chance that a seeker without any clarity does not commit to a true wish"""
     open_if_open: float = 0.35
-    """assumed: chance that a wholly open seeker does not reject what is no wish"""
+    """chance that a wholly open seeker does not reject what is no wish"""
     volunteer: float = 0.30
-    """assumed: chance that a wholly clear and sociable seeker adds a wish to a yes"""
+    """chance that a wholly clear and sociable seeker adds a wish to a yes"""
     disclose: float = 0.60
-    """assumed: chance that a wholly clear seeker answers an open question (chat that elicits)"""
+    """chance that a wholly clear seeker answers an open question (chat that elicits)"""
     disclose_again: float = 0.5
-    """assumed: each further open question works this much as well as the one before"""
+    """each further open question works this much as well as the one before"""
     leave_base: float = -6.0
     leave_turn: float = 0.28
     leave_patience: float = -0.8
     leave_interest: float = -0.6
-    leave_pressure: float = 0.5
-    """assumed: log-odds of leaving after a turn"""
-    intend_base: float = -2.0
-    intend_fit: float = 4.0
-    """assumed: log-odds of a high watching intention"""
-    familiar: float = 0.35
-    """assumed: share of an item's fit that its title alone tells"""
-    learn_fact: float = 0.35
-    """assumed: share of the rest that one fact tells a seeker of average trust"""
-    persuade: float = 0.15
-    """assumed: log-odds of intention per standard deviation of rapport less pressure"""
-
-
-@cache
-def strategy_effects() -> NDArray[np.float64]:
-    """Effect of one use on (rapport, trust, pressure), in standard deviations: ``[strategies, 3]``."""
-    text = resources.files(__package__).joinpath("strategy_effects.toml").read_text("utf-8")
-    table = tomllib.loads(text)
-    rows = [table[strategy.value] for strategy in STRATEGIES]
-    return np.array([[row[c] / row["sd"] for c in ("warm", "persuasive", "pressure")] for row in rows])
+    leave_pressure: float = 0.3
+    """log-odds of leaving after a turn"""
+    credence: Credence = field(default_factory=Credence)
+    """how beliefs about items are held"""
 
 
 class LatentSeekers(Seekers):
@@ -130,6 +111,9 @@ class LatentSeekers(Seekers):
     Args:
         context: what they are made from.
         coefficients: the numbers behind the behaviour.
+
+    Raises:
+        InputError: if the table of effects cannot be read.
     """
 
     strategic = True
@@ -139,14 +123,25 @@ class LatentSeekers(Seekers):
         self, context: SeekerContext, argument: str = "", coefficients: Coefficients = Coefficients()
     ) -> None:
         super().__init__(context, argument)
-        self.coefficients, world = coefficients, context.world
+        settings, world = context.settings, context.world
+        self.table = EffectTable.read(settings.table)
+        self.coefficients = coefficients
+        self.strength = STRENGTH[settings.effects]
+        self._beta, self._delta = self.strength * self.table.beta, self.strength * self.table.delta
+        self._slopes, self._cutpoints = self.table.a, self.table.cutpoints
         self._content = world.catalogue.content
+        self.population = Population(self.table, settings.latents)
+        self.digressions = Digressions(world, rates_of(settings, self.table))
+        credence = coefficients.credence
+        self.beliefs = ItemBeliefs(replace(credence, opinion=self.strength * credence.opinion))
         self.traits = np.zeros((0, len(TRAITS)))
         self.moods = np.zeros((0, len(MOODS)))
+        self._push = np.zeros(0)
         self._uses = np.zeros((0, len(STRATEGIES)), dtype=np.int64)
         self._lists_in_a_row = np.zeros(0, dtype=np.int64)
         self._disclosed = np.zeros(0, dtype=np.int64)
         self._fit = np.zeros((0, world.catalogue.n_items), dtype=np.float32)
+        self._usual = np.zeros(0)
 
     @override
     def start(self, rows: NDArray[np.int64]) -> None:
@@ -154,27 +149,22 @@ class LatentSeekers(Seekers):
         batch = len(self.sessions)
         if len(self.traits) != batch:
             self.traits, self.moods = np.zeros((batch, len(TRAITS))), np.zeros((batch, len(MOODS)))
+            self._push, self._usual = np.zeros(batch), np.zeros(batch)
             self._uses = np.zeros((batch, len(STRATEGIES)), dtype=np.int64)
             self._lists_in_a_row = np.zeros(batch, dtype=np.int64)
             self._disclosed = np.zeros(batch, dtype=np.int64)
             self._fit = np.zeros((batch, self.world.catalogue.n_items), dtype=np.float32)
         keys = self.keys[rows]
-        self.traits[rows] = np.stack([draws.normal(keys, purpose=name) for name in TRAITS], axis=1)
-        c = self.coefficients
-        _, _, _, sociability, trustfulness = self.traits[rows].T
-        noise = {name: draws.normal(keys, purpose=f"{name} at first") for name in MOODS}
-        self.moods[rows, 0] = 0.3 * noise["interest"]
-        self.moods[rows, 1] = _blend(c.rapport_of_sociability, sociability, noise["rapport"])
-        self.moods[rows, 2] = _blend(c.trust_of_trustfulness, trustfulness, noise["trust"])
-        self.moods[rows, 3] = 0.5 * noise["mood"]
-        self.moods[rows, 4] = noise["pressure"]
+        numbers = np.array([self.sessions[row].index for row in rows], dtype=np.int64)
+        self.traits[rows] = self.population.traits(keys, numbers)
+        self.moods[rows] = self.population.moods(keys, numbers, self.traits[rows])
+        self._push[rows] = 0.0
         self._uses[rows] = 0
         self._lists_in_a_row[rows] = 0
         self._disclosed[rows] = 0
-        targets = self.targets[rows]
-        fit = (self._content[targets] @ self._content.T).toarray()
-        fit[np.arange(len(rows)), targets] = 1.0
-        self._fit[rows] = fit
+        self.beliefs.start(rows, batch)
+        self.digressions.start(rows, keys, batch)
+        self._aim(rows)
 
     def opening(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Something specific from a clear seeker, something common from an unclear one."""
@@ -183,20 +173,53 @@ class LatentSeekers(Seekers):
             rows, "clarity"
         )
         anything = random_attributes(self.world, targets, draw)
-        return np.where(specific, anything, common_attributes(self.world, targets, draw))
+        attribute = np.where(specific, anything, common_attributes(self.world, targets, draw))
+        self.digressions.note(rows, attribute[:, None], np.ones((len(rows), 1), dtype=np.int64))
+        return attribute
 
     @override
     def respond(self, rows: NDArray[np.int64], actions: Actions) -> Replies:
+        waited, was_away = self.digressions.waiting[rows], self.digressions.away[rows]
+        self.digressions.see(rows, actions.items)
+        withdrawn, wish = self._change_minds(rows, actions.attributes)
+        changed = np.array([bool(wishes) for wishes in withdrawn], dtype=bool)
+        urges = self.digressions.urges(self.keys[rows], self.turns[rows], actions.act)
         self._feel_strategy(rows, actions)
         answers = self._answers(rows, actions)
-        place = self._choose(rows, actions)
-        volunteered = self._volunteer(rows, actions, answers)
+        place, best = self._choose(rows, actions)
+        place = np.where(changed, NOTHING, place)
+        volunteered = np.where(changed, wish, self._volunteer(rows, actions, answers))
+        self._learn(rows, actions, best)
+        done: dict[Behaviour, NDArray[np.bool_]] = {Behaviour.CHANGED_MIND: changed}
+        if urges is not None:
+            answers, volunteered = self._leave_path(
+                rows, actions, urges, answers, volunteered, place, best, done
+            )
         declined = (actions.act == Act.RECOMMEND) & (place == NOTHING)
-        self._feel_outcome(rows, actions, answers, declined)
+        self._feel_outcome(rows, actions, answers, declined, waited)
         left = self._leave(rows) & (place == NOTHING)
-        manner = self._manner(rows, answers, place != NOTHING)
+        manner = self._manner(rows, answers, place != NOTHING, was_away, done)
+        for index in np.flatnonzero(changed):
+            answers[index, np.isin(actions.attributes[index], withdrawn[index])] = Answer.NO
+        if self.digressions.rates.changes_mind:
+            self._remember(rows, actions, answers, volunteered, withdrawn)
         self.turns[rows] += 1
-        return Replies(answers, volunteered, place, left, manner)
+        replies = Replies(answers, volunteered, place, left, manner)
+        if not any(happened.any() for happened in done.values()):
+            return replies
+        behaviours = tuple(
+            tuple(kind.value for kind, happened in done.items() if happened[index])
+            for index in range(len(rows))
+        )
+        return replace(replies, behaviours=behaviours, withdrawn=withdrawn)
+
+    @override
+    def aim(self, row: int) -> Goal:
+        return replace(super().aim(row), needs=SIMILAR_ENOUGH)
+
+    @override
+    def patience(self, row: int) -> float:
+        return 1.0 - float(self._leaving(np.array([row]))[0])
 
     @override
     def latents(self, row: int) -> dict[str, float]:
@@ -205,22 +228,37 @@ class LatentSeekers(Seekers):
         return {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}
 
     @override
-    def intentions(self, row: int, item: int, facts_told: int) -> Intentions:
-        """By title: part of the fit; after the dialogue: what facts taught, and persuasion; informed: all."""
-        c = self.coefficients
-        _, rapport, trust, _, pressure = self.moods[row]
-        fit = float(self._fit[row, item])
-        known = c.familiar + (1 - c.familiar) * (1 - (1 - c.learn_fact * 2 * expit(trust)) ** facts_told)
-        usual = float(self._fit[row].mean())
+    def ratings(self, row: int) -> dict[str, int]:
+        """Percepts through the cutpoints of the survey (ordered probit)."""
+        felt = self.moods[row, FELT, None]
+        steps = (felt > self._cutpoints).sum(axis=1)
+        return {name: 1 + int(step) for name, step in zip(PERCEPTS, steps, strict=True)}
 
-        def intention(seen_fit: float, push: float = 0.0) -> float:
-            return float(1 + 4 * expit(c.intend_base + c.intend_fit * seen_fit + push))
+    @override
+    def belief(self, row: int) -> Belief | None:
+        item = int(self.beliefs.considered[row])
+        if item == NOTHING:
+            return None
+        return self.beliefs.belief(row, item, float(self._fit[row, item]), float(self._usual[row]))
 
-        return Intentions(
-            before=intention(usual + c.familiar * (fit - usual)),
-            after=intention(usual + known * (fit - usual), c.persuade * (rapport - pressure)),
-            informed=intention(fit),
-        )
+    @override
+    def intentions(self, row: int, item: int) -> Intentions:
+        return self.beliefs.intentions(row, item, float(self._fit[row, item]), float(self._usual[row]))
+
+    def acceptance(self, rows: NDArray[np.int64], fit: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Chance that the seekers ``rows`` now accept items that fit this much (``[n]``): ``[n]``."""
+        terms = self.table.acceptance
+        logit = terms.base + terms.fit * fit + self.moods[rows, FELT] @ self._slopes + self._push[rows]
+        chance: NDArray[np.float64] = expit(logit)
+        return chance
+
+    def _aim(self, rows: NDArray[np.int64]) -> None:
+        """Work out how well every item fits the targets."""
+        targets = self.targets[rows]
+        fit = (self._content[targets] @ self._content.T).toarray()
+        fit[np.arange(len(rows)), targets] = 1.0
+        self._fit[rows] = fit
+        self._usual[rows] = fit.mean(axis=1)
 
     def _chance(self, rows: NDArray[np.int64], trait: str) -> NDArray[np.float64]:
         """A trait as a number in (0, 1): ``[n]``."""
@@ -230,21 +268,55 @@ class LatentSeekers(Seekers):
     def _draw(self, rows: NDArray[np.int64], purpose: str) -> NDArray[np.float64]:
         return uniform(self.keys[rows], self.turns[rows], purpose)
 
+    def _change_minds(
+        self, rows: NDArray[np.int64], asked: NDArray[np.int64]
+    ) -> tuple[tuple[tuple[int, ...], ...], NDArray[np.int64]]:
+        """Turn those whose time has come to another target.
+
+        Returns:
+            The wishes that they withdraw, ``[n]``, and the new wish that they name, ``[n]``.
+        """
+        withdrawn: list[tuple[int, ...]] = [()] * len(rows)
+        wish = np.full(len(rows), NOTHING)
+        for index in self.digressions.due(rows, self.turns[rows]):
+            row = int(rows[index])
+            found = self.digressions.another_wish(
+                row, int(self.targets[row]), self.sessions[row].history, int(self.keys[row]), asked[index]
+            )
+            if found is not None:
+                self.targets[row], withdrawn[index], wish[index] = found
+                self._aim(rows[index : index + 1])
+        return tuple(withdrawn), wish
+
+    def _remember(
+        self,
+        rows: NDArray[np.int64],
+        actions: Actions,
+        answers: NDArray[np.int64],
+        volunteered: NDArray[np.int64],
+        withdrawn: tuple[tuple[int, ...], ...],
+    ) -> None:
+        """What was said, as far as a change of mind depends on it."""
+        self.digressions.note(rows, actions.attributes, _SAID[answers])
+        self.digressions.note(rows, volunteered[:, None], np.ones((len(rows), 1), dtype=np.int64))
+        gone = padded(withdrawn)
+        self.digressions.note(rows, gone, np.full_like(gone, -1))
+
     def _feel_strategy(self, rows: NDArray[np.int64], actions: Actions) -> None:
-        """Strategy, facts and timing move rapport, trust and pressure before the seeker answers."""
+        """Strategy, facts and timing move percepts before the seeker answers."""
         c = self.coefficients
-        worn = c.wear ** self._uses[rows, actions.strategy]
-        warm, persuasive, press = (strategy_effects()[actions.strategy] * worn[:, None]).T
+        worn = self.table.wear ** self._uses[rows, actions.strategy]
         self._uses[rows, actions.strategy] += 1
+        self._push[rows] += self._delta[actions.strategy] * worn
         lists = actions.act == Act.RECOMMEND
         self._lists_in_a_row[rows] = np.where(lists, self._lists_in_a_row[rows] + 1, 0)
-        early = lists & (self.turns[rows] < 2)
-        again = np.maximum(self._lists_in_a_row[rows] - 1, 0)
-        self.moods[rows, 1] += warm * 2 * self._chance(rows, "sociability")
-        informed = c.trust_fact * actions.facts_told * lists
-        self.moods[rows, 2] += (persuasive + informed) * 2 * self._chance(rows, "trustfulness")
-        pushed = press + c.pressure_early * early + c.pressure_repeat * again
-        self.moods[rows, 4] = c.pressure_memory * self.moods[rows, 4] + pushed
+        moods = self.moods[rows]
+        moods[:, FELT] += self._beta[actions.strategy] * worn[:, None]
+        if self.strength:  # how many facts are told depends on the strategy
+            moods[:, _TRUST] += c.trust_fact * actions.facts_told * lists
+        moods[:, _PRESSURE] += c.pressure_early * (lists & (self.turns[rows] < 2))
+        moods[:, _PRESSURE] += c.pressure_repeat * np.maximum(self._lists_in_a_row[rows] - 1, 0)
+        self.moods[rows] = self.population.hold(moods)
 
     def _answers(self, rows: NDArray[np.int64], actions: Actions) -> NDArray[np.int64]:
         """Truthful or indifferent: ``[n, m]``."""
@@ -259,33 +331,97 @@ class LatentSeekers(Seekers):
         )
         return np.where(asked, answer, Answer.NONE).astype(np.int64)
 
-    def _choose(self, rows: NDArray[np.int64], actions: Actions) -> NDArray[np.int64]:
-        """Place of the accepted item, ``[n]``: the best-fitting one is considered, and taken or not."""
-        c = self.coefficients
+    def _choose(
+        self, rows: NDArray[np.int64], actions: Actions
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The best-fitting item is considered, and taken or not.
+
+        Returns:
+            Place of the accepted item, or :data:`NOTHING`, and place of the best-fitting one: each ``[n]``.
+        """
         fit = self._fit[rows[:, None], np.maximum(actions.items, 0)].astype(np.float64)
         fit[actions.items == NOTHING] = -1.0
         best = fit.argmax(axis=1)
-        _, rapport, trust, _, pressure = self.moods[rows].T
-        logit = c.accept_base + c.accept_fit * fit[np.arange(len(rows)), best]
-        logit += c.accept_rapport * rapport + c.accept_trust * trust - c.accept_pressure * pressure
         offered = (actions.act == Act.RECOMMEND) & (actions.items[:, 0] != NOTHING)
-        taken = offered & (self._draw(rows, "accept") < expit(logit))
-        return np.where(taken, best, NOTHING)
+        chance = self.acceptance(rows, fit[np.arange(len(rows)), best])
+        taken = offered & (self._draw(rows, "accept") < chance)
+        return np.where(taken, best, NOTHING), best
 
     def _volunteer(
         self, rows: NDArray[np.int64], actions: Actions, answers: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """A further wish mentioned unasked, or :data:`NOTHING`: ``[n]``."""
+        """A further wish mentioned unasked, or :data:`NOTHING`: ``[n]``.
+
+        Chat that elicits brings out wishes. Where strategies have no effect, all chat does, as much as
+        chat with any strategy would on average.
+        """
         c = self.coefficients
         clarity, sociability = self._chance(rows, "clarity"), self._chance(rows, "sociability")
-        eliciting = np.array([strategy in ELICITATION for strategy in STRATEGIES])[actions.strategy]
-        chance = np.where((answers == Answer.YES).any(axis=1), c.volunteer * clarity * sociability, 0.0)
-        told = c.disclose * clarity * c.disclose_again ** self._disclosed[rows]
-        chance = np.where((actions.act == Act.CHAT) & eliciting, told, chance)
-        self._disclosed[rows] += (actions.act == Act.CHAT) & eliciting
+        inviting = _ELICITING[actions.strategy].astype(np.float64) if self.strength else _ELICITING.mean()
+        chatting = (actions.act == Act.CHAT) * inviting
+        told = c.disclose * clarity * c.disclose_again ** self._disclosed[rows] * chatting
+        chance = np.where((answers == Answer.YES).any(axis=1), c.volunteer * clarity * sociability, told)
+        self._disclosed[rows] += chatting > 0
+        attribute = self._common_wish(rows, actions)
+        return np.where(self._draw(rows, "wish") < chance, attribute, NOTHING)
+
+    def _common_wish(self, rows: NDArray[np.int64], actions: Actions) -> NDArray[np.int64]:
+        """An attribute of the target, one that is not asked about just now, or :data:`NOTHING`: ``[n]``."""
         attribute = common_attributes(self.world, self.targets[rows], self._draw(rows, "which wish"))
         fresh = (attribute[:, None] != actions.attributes).all(axis=1)
-        return np.where(fresh & (self._draw(rows, "wish") < chance), attribute, NOTHING)
+        return np.where(fresh, attribute, NOTHING)
+
+    def _learn(self, rows: NDArray[np.int64], actions: Actions, best: NDArray[np.int64]) -> None:
+        """Update what is believed of the items on offer."""
+        moods = self.moods[rows]
+        self.beliefs.hear(
+            rows,
+            actions,
+            actions.items[np.arange(len(rows)), best],
+            moods[:, _TRUST],
+            moods[:, _RAPPORT] - moods[:, _PRESSURE],
+        )
+
+    def _leave_path(
+        self,
+        rows: NDArray[np.int64],
+        actions: Actions,
+        urges: Urges,
+        answers: NDArray[np.int64],
+        volunteered: NDArray[np.int64],
+        place: NDArray[np.int64],
+        best: NDArray[np.int64],
+        done: dict[Behaviour, NDArray[np.bool_]],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Answers and volunteered wishes of those who leave the path; notes in ``done`` what they do."""
+        keys, turns, digressions = self.keys[rows], self.turns[rows], self.digressions
+        changed = done[Behaviour.CHANGED_MIND]
+        away = urges.away & ~changed
+        said = (answers == Answer.YES) | (answers == Answer.NO)
+        careless = digressions.indifferent(keys, actions.attributes) & (answers != Answer.NONE)
+        wrong = digressions.mistaken(keys, turns, actions.attributes) & urges.hedges[:, None] & said
+        answers = np.where(wrong, Answer.YES + Answer.NO - answers, answers)
+        answers = np.where(careless, Answer.OPEN, answers)
+        answers = np.where(away[:, None], Answer.NONE, answers)
+        aloof = urges.aloof & ~changed & ~away
+        volunteered = np.where(away | aloof, NOTHING, volunteered)
+        free = ~away & ~aloof & ~changed & (place == NOTHING)
+        second = urges.second & free & (volunteered == NOTHING)
+        wish = np.where(second & ~urges.request, self._common_wish(rows, actions), NOTHING)
+        request = second & (wish == NOTHING) & (actions.act != Act.RECOMMEND)
+        volunteered = np.where(wish != NOTHING, wish, volunteered)
+        lists = (actions.act == Act.RECOMMEND) & (actions.items[:, 0] != NOTHING)
+        shown = actions.items[np.arange(len(rows)), best]
+        close = np.where(lists, np.minimum(2 * self._fit[rows, np.maximum(shown, 0)], 1.0), 0.0)
+        right = np.where((answers == Answer.YES).any(axis=1) & ~wrong.any(axis=1), 1.0, close)
+        digressions.away[rows] = away
+        digressions.waiting[rows] = (digressions.waiting[rows] & (actions.act != Act.RECOMMEND)) | request
+        done[Behaviour.INDIFFERENT] = (careless & ~away[:, None]).any(axis=1) | aloof
+        done[Behaviour.SECOND_INTENT] = request | (wish != NOTHING)
+        done[Behaviour.OFF_TOPIC] = away
+        done[Behaviour.ENCOURAGING] = free & (urges.encouragement < digressions.rates.encouraging * right)
+        done[Behaviour.HEDGING] = urges.hedges & ~away
+        return answers, volunteered
 
     def _feel_outcome(
         self,
@@ -293,48 +429,59 @@ class LatentSeekers(Seekers):
         actions: Actions,
         answers: NDArray[np.int64],
         declined: NDArray[np.bool_],
+        waited: NDArray[np.bool_],
     ) -> None:
         c = self.coefficients
-        change = c.interest_yes * (answers == Answer.YES).any(axis=1)
-        change = change + c.interest_no * (answers == Answer.NO).any(axis=1)
-        change = change + c.interest_declined * declined + c.interest_chat * (actions.act == Act.CHAT)
-        self.moods[rows, 0] += change
+        moods = self.moods[rows]
+        moods[:, _INTEREST] += c.interest_yes * (answers == Answer.YES).any(axis=1)
+        moods[:, _INTEREST] += c.interest_no * (answers == Answer.NO).any(axis=1)
+        moods[:, _INTEREST] += c.interest_chat * (actions.act == Act.CHAT)
+        moods[:, _INTEREST] += c.interest_declined * (declined & ~waited)  # who asked for a list wanted one
+        moods[:, _INTEREST] += c.interest_waiting * (waited & (actions.act != Act.RECOMMEND))
         shock = 0.3 * draws.normal(self.keys[rows], self.turns[rows], "mood")
-        self.moods[rows, 3] = c.mood_memory * self.moods[rows, 3] + 0.2 * self.moods[rows, 0] + shock
+        moods[:, _MOOD] = c.mood_memory * moods[:, _MOOD] + 0.2 * moods[:, _INTEREST] + shock
+        self.moods[rows] = self.population.hold(moods)
 
     def _leave(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        c = self.coefficients
-        interest, _, _, _, pressure = self.moods[rows].T
-        logit = c.leave_base + c.leave_turn * self.turns[rows] + c.leave_interest * interest
-        logit += c.leave_patience * self.traits[rows, 0] + c.leave_pressure * pressure
-        leaves: NDArray[np.bool_] = self._draw(rows, "leave") < expit(logit)
+        leaves: NDArray[np.bool_] = self._draw(rows, "leave") < self._leaving(rows)
         return leaves
+
+    def _leaving(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Chance of leaving after a turn: ``[n]``."""
+        c = self.coefficients
+        moods = self.moods[rows]
+        logit = c.leave_base + c.leave_turn * self.turns[rows] + c.leave_interest * moods[:, _INTEREST]
+        logit += c.leave_patience * self.traits[rows, 0] + c.leave_pressure * moods[:, _PRESSURE]
+        chance: NDArray[np.float64] = expit(logit)
+        return chance
 
     def _manner(
         self,
         rows: NDArray[np.int64],
         answers: NDArray[np.int64],
         accepted: NDArray[np.bool_],
+        was_away: NDArray[np.bool_],
+        done: dict[Behaviour, NDArray[np.bool_]],
     ) -> NDArray[np.int64]:
-        """How the reply is worded, from mood and traits: ``[n]``."""
+        """How the reply is worded, from mood and traits, or from what is done off the path: ``[n]``."""
+        rates = self.digressions.rates
         draw = self._draw(rows, "manner")
-        sociable = self._chance(rows, "sociability")
-        unclear = 1 - self._chance(rows, "clarity")
-        tired = expit(-1.5 - self.moods[rows, 0] + 0.5 * self.moods[rows, 4] - self.traits[rows, 0])
+        moods = self.moods[rows]
+        tired = expit(-1.5 - moods[:, _INTEREST] + 0.5 * moods[:, _PRESSURE] - self.traits[rows, 0])
         manner = np.full(len(rows), Manner.PLAIN, dtype=np.int64)
-        warmth: NDArray[np.float64] = expit(self.moods[rows, 1] + 0.5 * self.moods[rows, 3])
-        manner[draw < 0.7 * warmth] = Manner.WARM
-        manner[(draw < 0.25 * unclear) & (answers == Answer.YES).any(axis=1)] = Manner.HEDGING
-        aside = (draw > 0.92) & (self._draw(rows, "aside") < sociable)
-        manner[aside] = Manner.ASIDE
+        manner[draw < 0.7 * expit(moods[:, _RAPPORT] + 0.5 * moods[:, _MOOD])] = Manner.WARM
+        if not rates.hedging:
+            unclear = 1 - self._chance(rows, "clarity")
+            manner[(draw < 0.25 * unclear) & (answers == Answer.YES).any(axis=1)] = Manner.HEDGING
+        if not rates.off_topic:
+            manner[(draw > 0.92) & (self._draw(rows, "aside") < self._chance(rows, "sociability"))] = (
+                Manner.ASIDE
+            )
         impatient = (
             self._draw(rows, "impatience") < tired * np.minimum(self.turns[rows] / 6, 1.0)
         ) & ~accepted
         manner[impatient] = Manner.IMPATIENT
+        manner[was_away] = Manner.BACK
+        if Behaviour.HEDGING in done:
+            manner[done[Behaviour.HEDGING]] = Manner.HEDGING
         return manner
-
-
-def _blend(weight: float, cause: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A standard normal variable that correlates ``weight`` with a standard normal cause."""
-    blend: NDArray[np.float64] = weight * cause + np.sqrt(1 - weight**2) * noise
-    return blend

@@ -14,11 +14,11 @@ from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import Act
+from unicrs_rl.simulators.intentions import Intentions
 from unicrs_rl.simulators.seekers import (
     NOTHING,
     Actions,
     Answer,
-    Intentions,
     Replies,
     SeekerContext,
     Seekers,
@@ -74,5 +74,5 @@ class McrSeekers(Seekers):
         return {}
 
     @override
-    def intentions(self, row: int, item: int, facts_told: int) -> Intentions | None:
+    def intentions(self, row: int, item: int) -> Intentions | None:
         return None

@@ -7,9 +7,10 @@ conversations at once. The text surface puts words to a reply (:mod:`~unicrs_rl.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +22,9 @@ from unicrs_rl.graphs import kernels
 from unicrs_rl.graphs.states import padded
 from unicrs_rl.graphs.world import Session, World
 from unicrs_rl.language.boundary import LanguageModel
+from unicrs_rl.simulators.drift import DriftDetector
+from unicrs_rl.simulators.goals import Goal
+from unicrs_rl.simulators.intentions import Belief, Intentions
 from unicrs_rl.simulators.settings import SeekerConfig
 from unicrs_rl.simulators.wording import Manner, word_opening, word_reply
 
@@ -98,6 +102,8 @@ class Replies:
         place: ``[n]``, place (from 0) of the accepted item in the list, or :data:`NOTHING`.
         left: ``[n]`` of bool, the seeker gave up.
         manner: ``[n]``, values of :class:`~unicrs_rl.simulators.wording.Manner`.
+        behaviours: ``[n]``, what was done off the path; empty where nobody left it.
+        withdrawn: ``[n]``, wishes that are no longer any; empty where nobody changed its mind.
     """
 
     answers: NDArray[np.int64]
@@ -105,27 +111,14 @@ class Replies:
     place: NDArray[np.int64]
     left: NDArray[np.bool_]
     manner: NDArray[np.int64]
+    behaviours: tuple[tuple[str, ...], ...] = ()
+    withdrawn: tuple[tuple[int, ...], ...] = ()
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
         """``[n]`` of bool."""
         accepted: NDArray[np.bool_] = self.place != NOTHING
         return accepted
-
-
-@dataclass(frozen=True, slots=True)
-class Intentions:
-    """Watching intention for the recommended item, 1 to 5.
-
-    Attributes:
-        before: by title alone.
-        after: after the dialogue.
-        informed: knowing all facts.
-    """
-
-    before: float
-    after: float
-    informed: float
 
 
 @dataclass(frozen=True)
@@ -169,6 +162,17 @@ class Seekers(ABC):
         self.targets = np.zeros(0, dtype=np.int64)
         self.keys = np.zeros(0, dtype=np.uint64)
         self.turns = np.zeros(0, dtype=np.int64)
+        self.detector = DriftDetector(context.world.catalogue)
+        self._goals: dict[int, Goal] = {}  # of conversations in words; nothing is tracked without
+
+    @classmethod
+    def files(cls, argument: str) -> tuple[Path, ...]:  # noqa: ARG003  for those that take one
+        """Files that this kind of seeker is made from, for the provenance of a run.
+
+        Raises:
+            InputError: if one is missing.
+        """
+        return ()
 
     def reset(self, sessions: Sequence[Session]) -> NDArray[np.int64]:
         """Start a batch of conversations.
@@ -189,6 +193,9 @@ class Seekers(ABC):
         self.targets[rows] = [self.sessions[row].target for row in rows]
         self.keys[rows] = [self.sessions[row].key for row in rows]
         self.turns[rows] = 0
+        if self._goals:
+            for row in rows.tolist():
+                self._goals.pop(row, None)
 
     @abstractmethod
     def opening(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -203,11 +210,36 @@ class Seekers(ABC):
         """Hidden variables of a conversation now, for the trace; no policy may see them."""
 
     @abstractmethod
-    def intentions(self, row: int, item: int, facts_told: int) -> Intentions | None:
+    def intentions(self, row: int, item: int) -> Intentions | None:
         """Watching intention for an item, where this kind of seeker has one."""
+
+    def aim(self, row: int) -> Goal:
+        """What it is after, before anything is said: its target, with all that this has."""
+        target = int(self.targets[row])
+        return Goal((target,), frozenset(self.world.catalogue.attributes_of(target).tolist()))
+
+    def patience(self, row: int) -> float:  # noqa: ARG002  the tireless need not look
+        """Share of its patience that is left: 1 at first, 0 when it leaves."""
+        return 1.0
+
+    def goal(self, row: int) -> Goal | None:
+        """What it is after, and has said of it so far; ``None`` where it is not tracked."""
+        goal = self._goals.get(row)
+        return goal and replace(goal, patience=self.patience(row))
+
+    def belief(self, row: int) -> Belief | None:  # noqa: ARG002  here nothing depends on it
+        """What it believes of the item considered last; ``None`` before there is one, or without beliefs."""
+        return None
+
+    def ratings(self, row: int) -> Mapping[str, float] | None:  # noqa: ARG002  here nothing depends on it
+        """What it thinks of the recommender now, 1 to 5 by question, where this kind rates."""
+        return None
 
     def first_words(self, rows: NDArray[np.int64], volunteered: NDArray[np.int64]) -> list[Reply]:
         """The opening at the text surface."""
+        return self._tracked(rows, [None] * len(rows), self._drafted_openings(rows, volunteered))
+
+    def _drafted_openings(self, rows: NDArray[np.int64], volunteered: NDArray[np.int64]) -> list[Reply]:
         catalogue = self.world.catalogue
         return [
             Reply(
@@ -221,21 +253,49 @@ class Seekers(ABC):
         self, rows: NDArray[np.int64], decisions: Sequence[Decision], replies: Replies, words: bool
     ) -> list[Reply]:
         """Reply objects for arrays just returned by :meth:`respond`; without text unless ``words``."""
+        drafts = self._drafted(rows, decisions, replies, words)
+        return self._tracked(rows, decisions, drafts) if words else drafts
+
+    def _drafted(
+        self, rows: NDArray[np.int64], decisions: Sequence[Decision], replies: Replies, words: bool
+    ) -> list[Reply]:
+        """The same before anybody has checked them."""
         return [
             self._reply(int(row), index, decision, replies, words)
             for index, (row, decision) in enumerate(zip(rows, decisions, strict=True))
         ]
 
+    def _tracked(
+        self, rows: NDArray[np.int64], decisions: Sequence[Decision | None], replies: Sequence[Reply]
+    ) -> list[Reply]:
+        """The same replies with the drift found in them; the goals move on."""
+        if not self.settings.tracking:
+            return list(replies)
+        goals = [self._goal_now(row) for row in rows.tolist()]
+        checked = self.detector.check(goals, decisions, [""] * len(replies), replies)
+        for row, goal, decision, reply in zip(rows.tolist(), goals, decisions, checked, strict=True):
+            self._goals[row] = goal.after(reply, decision)
+        return checked
+
+    def _goal_now(self, row: int) -> Goal:
+        """The goal before a reply, which may be the first with another target."""
+        aim = self.aim(row)
+        goal = self._goals.get(row, aim)
+        return goal if goal.targets == aim.targets else goal.turned_to(aim.targets, aim.wants)
+
     def _reply(self, row: int, index: int, decision: Decision, replies: Replies, words: bool) -> Reply:
         answers = dict(zip(decision.attributes, replies.answers[index].tolist(), strict=False))
         place, extra = int(replies.place[index]), int(replies.volunteered[index])
+        withdrawn = replies.withdrawn[index] if replies.withdrawn else ()
         reply = Reply(
             liked=(*_answered(answers, Answer.YES), *((extra,) if extra != NOTHING else ())),
-            disliked=_answered(answers, Answer.NO),
+            disliked=tuple(dict.fromkeys((*_answered(answers, Answer.NO), *withdrawn))),
             open=_answered(answers, Answer.OPEN),
             accepted=None if place == NOTHING else decision.items[place],
             rejected=decision.items if place == NOTHING else (),
             left=bool(replies.left[index]),
+            withdrawn=withdrawn,
+            behaviours=replies.behaviours[index] if replies.behaviours else (),
         )
         if not words:
             return reply

@@ -7,7 +7,7 @@ from the words; a test holds every template to that.
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from unicrs_rl.dialogue import Act, Decision, Reply
 from unicrs_rl.graphs.catalogue import Catalogue
@@ -25,6 +25,19 @@ class Manner(IntEnum):
     IMPATIENT = 3
     ASIDE = 4
     """An off-topic remark first, then back to the point."""
+    BACK = 5
+    """Back from what the turn before was about."""
+
+
+class Behaviour(StrEnum):
+    """What a seeker may do off the path of question and answer."""
+
+    INDIFFERENT = "indifferent"
+    CHANGED_MIND = "changed-mind"
+    SECOND_INTENT = "second-intent"
+    OFF_TOPIC = "off-topic"
+    ENCOURAGING = "encouraging"
+    HEDGING = "hedging"
 
 
 def word_opening(noun: str, attribute: str, key: int) -> str:
@@ -37,23 +50,41 @@ def word_reply(
     catalogue: Catalogue, reply: Reply, decision: Decision, manner: Manner, key: int, turn: int
 ) -> Reply:
     """The same reply with its text."""
-    style = "plain" if manner is Manner.ASIDE else manner.name.lower()
+    style = "plain" if manner in (Manner.ASIDE, Manner.BACK) else manner.name.lower()
     slots = {"noun": catalogue.noun, "a_noun": phrases.with_article(catalogue.noun)}
+
+    def say(section: str, line: str = "lines") -> str:
+        return _say(_lines()[section][line], slots, key, turn, f"{section} {line}")
+
     if reply.accepted is not None:
         slots["item"] = written(catalogue.items[reply.accepted], catalogue.noun)
-    if decision.act is Act.ASK and decision.attributes:
+    done = set(reply.behaviours)
+    if Behaviour.OFF_TOPIC in done:
+        parts = [say("aside", "away")]
+    elif Behaviour.INDIFFERENT in done and decision.act is Act.CHAT:
+        parts = [say("open", style)]
+    elif decision.act is Act.ASK and decision.attributes:
         parts = _answers(catalogue, reply, decision.attributes, style, key, turn)
     else:
-        parts = [_say(_lines()[_topic(reply, decision)][style], slots, key, turn, "reply")]
-    for attribute in reply.liked:
-        if attribute not in decision.attributes:
-            extra = {"extra": written(catalogue.attributes[attribute], catalogue.noun)}
-            parts.append(_say(_lines()["extra"]["lines"], extra, key, turn, "extra"))
+        parts = [say(_topic(reply, decision), style)]
+    extras = [a for a in reply.liked if a not in decision.attributes]
+    if reply.withdrawn:
+        gone = [written(catalogue.attributes[attribute], catalogue.noun) for attribute in reply.withdrawn]
+        slots["gone"] = phrases.listing(gone, "or")
+        parts.append(say("changed"))
+    for attribute in extras:
+        slots["extra"] = written(catalogue.attributes[attribute], catalogue.noun)
+        parts.append(say("instead" if reply.withdrawn else "extra"))
+    if Behaviour.ENCOURAGING in done:
+        parts.append(say("encouraging"))
+    if Behaviour.SECOND_INTENT in done and not extras:
+        parts.append(say("request"))
     if manner is Manner.ASIDE:
-        away = _say(_lines()["aside"]["away"], slots, key, turn, "away")
-        parts = [away, _say(_lines()["aside"]["back"], slots, key, turn, "back"), *parts]
+        parts = [say("aside", "away"), say("aside", "back"), *parts]
+    elif manner is Manner.BACK and Behaviour.OFF_TOPIC not in done:
+        parts = [say("aside", "back"), *parts]
     if reply.left:
-        parts.append(_say(_lines()["leave"]["lines"], slots, key, turn, "leave"))
+        parts.append(say("leave"))
     return replace(reply, text=" ".join(parts))
 
 

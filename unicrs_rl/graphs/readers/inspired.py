@@ -6,6 +6,7 @@ release's ``{train,dev,test}.tsv``; with them, where present, the outcome of eac
 (``seeker_partner_perception.tsv``), which are linked through the *recommender's* survey
 (``rec_survey_link.tsv``, in the original release ``rec_demographic.tsv``): dialogue ->
 ``rec_survey_id`` -> (seeker, recommender) -> ratings. Joining on ``seek_survey_id`` links wrong rows.
+The seeker's own answers about itself (``seeker_personality.tsv``) hang on the seeker of the same pair.
 
 The original release keeps dialogues in ``data/dialog_data`` and surveys in ``data/survey_data``: the
 folder may be the release's root, its ``data`` or its ``dialog_data``, or one that holds all files.
@@ -15,8 +16,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -38,6 +40,9 @@ _FILES = {
 _OUTCOMES = "list_of_dialog_ids_with_movie_id_all.tsv"
 _PERCEPTIONS = "seeker_partner_perception.tsv"
 _SURVEY_LINKS = ("rec_survey_link.tsv", "rec_demographic.tsv")
+_PERSONALITY = "seeker_personality.tsv"
+BIG_FIVE = ("Extrovert", "Agreeable", "Conscientious", "Neurotic", "Open")
+"""The personality questions that are read: means of three answers, 1 to 5."""
 _RATINGS = {
     "strongly disagree": 1.0,
     "disagree": 2.0,
@@ -64,6 +69,19 @@ class Turns(StrEnum):
     the seeker then answers; No Strategy only if none has one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who a human seeker is.
+
+    Attributes:
+        id: one person may hold several dialogues.
+        personality: answers by question of :data:`BIG_FIVE`; empty if the person gave none.
+    """
+
+    id: str
+    personality: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Human dialogues, and how well they could be linked.
@@ -76,6 +94,7 @@ class Corpus:
         with_outcome: dialogues whose outcome is known.
         with_survey: dialogues whose seeker's ratings are known.
         without_turns: dialogues left out because the recommender says nothing in them.
+        seekers: who the seeker of a dialogue is, by the dialogue's id, as far as it is known.
         notes: what was not there or could not be linked, for people.
     """
 
@@ -86,6 +105,7 @@ class Corpus:
     with_outcome: int = 0
     with_survey: int = 0
     without_turns: int = 0
+    seekers: Mapping[str, Person] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -120,6 +140,12 @@ def splits(data: Path) -> list[Split]:
     return [split for split, names in _FILES.items() if _find(data, *names) is not None]
 
 
+def files(data: Path) -> list[Path]:
+    """The files of the corpus that are in a folder: dialogues, outcomes, links, ratings, personality."""
+    groups = (*_FILES.values(), (_OUTCOMES,), _SURVEY_LINKS, (_PERCEPTIONS,), (_PERSONALITY,))
+    return [path for names in groups if (path := _find(data, *names)) is not None]
+
+
 def read(
     data: Path | None, split: Split, lexicon: Lexicon | None = None, turns: Turns = Turns.UTTERANCE
 ) -> Corpus:
@@ -148,7 +174,7 @@ def read(
     if not by_dialogue:
         raise InputError(f"{path}: no dialogues")
     _check_labels(path, lines)
-    outcomes, surveys = _read_outcomes(root), _read_surveys(root)
+    outcomes, surveys, people = _read_outcomes(root), _read_surveys(root), _read_people(root)
     spoken = {name: rows for name, rows in by_dialogue.items() if not all(line.seeker for line in rows)}
     dialogues = tuple(
         _dialogue(name, rows if turns is Turns.UTTERANCE else _merged(rows), lexicon, outcomes, surveys)
@@ -164,6 +190,9 @@ def read(
         with_outcome=sum(d.outcome is not None for d in dialogues),
         with_survey=sum(bool(d.survey) for d in dialogues),
         without_turns=len(by_dialogue) - len(spoken),
+        seekers={
+            name: people[survey] for name in spoken if (survey := outcomes.get(name, ("", ""))[1]) in people
+        },
     )
     return replace(corpus, notes=_notes(root, corpus))
 
@@ -355,6 +384,35 @@ def _read_surveys(root: Path) -> dict[str, dict[str, float]]:
         row["rec_survey_id"]: (row[pair[0]], row[pair[1]]) for row in _rows(links, "rec_survey_id", *pair)
     }
     return {survey: ratings[who] for survey, who in pairs.items() if who in ratings}
+
+
+def _read_people(root: Path) -> dict[str, Person]:
+    """The recommender's survey -> who the seeker was."""
+    links, path = _find(root, *_SURVEY_LINKS), _find(root, _PERSONALITY)
+    if links is None:
+        return {}
+    rows = [] if path is None else _rows(path, "User_ID", *BIG_FIVE)
+    answers = {row["User_ID"]: _personality(path, number, row) for number, row in enumerate(rows, start=2)}
+    return {
+        row["rec_survey_id"]: Person(row["seeker_id"], answers.get(row["seeker_id"], {}))
+        for row in _rows(links, "rec_survey_id", "seeker_id")
+    }
+
+
+def _personality(path: Path | None, number: int, row: Mapping[str, Any]) -> dict[str, float]:
+    """One person's answers; who left one out has none."""
+    given = {question: row[question] for question in BIG_FIVE}
+    if any(answer is None or answer.strip().casefold() in _NO_LABEL for answer in given.values()):
+        return {}
+    found = {}
+    for question, answer in given.items():
+        try:
+            found[question] = float(answer)
+        except ValueError:
+            found[question] = math.nan
+        if not 1 <= found[question] <= 5:
+            raise InputError(f"{path}, line {number}, column {question}: {answer!r} is no number from 1 to 5")
+    return found
 
 
 def _ratings(row: Mapping[str, Any]) -> dict[str, float]:

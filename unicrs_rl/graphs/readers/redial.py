@@ -84,6 +84,15 @@ def read(data: Path | None, seed: int = 0) -> World:
     )
 
 
+def splits(data: Path) -> list[Split]:
+    """The splits whose dialogues are in a folder."""
+    return [
+        split
+        for split, names in zip(Split, DIALOGUE_FILES, strict=True)
+        if any((data / name).is_file() for name in names)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class HumanMessage:
     """One message as people wrote it, and what the release links in it."""
@@ -97,6 +106,8 @@ class HumanMessage:
     """Movies that an ``@id`` names."""
     attributes: tuple[int, ...]
     """Genres and people that the release found in it (``entity``)."""
+    named: int = 0
+    """Movies that an ``@id`` names, of the catalogue or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,8 @@ class HumanDialogue:
     messages: tuple[HumanMessage, ...]
     opinions: Mapping[int, bool | None]
     """Movies the form asks about: liked, not liked, or ``None`` where the seeker did not say."""
+    seeker: str = ""
+    """Who asks for movies."""
 
 
 def read_human(data: Path | None, split: Split = Split.VALID) -> tuple[Catalogue, tuple[HumanDialogue, ...]]:
@@ -158,6 +171,7 @@ def _read_human_dialogue(
             yearless=_MENTION.sub(lambda match: _NO_YEAR.sub("", title(match)), message["text"]),
             items=_known(_MENTION.findall(message["text"]), item_of_movie),
             attributes=_known(message.get("entity") or [], attributes),
+            named=len(set(_MENTION.findall(message["text"]))),
         )
         for message in _messages(path, number, record)
     )
@@ -166,7 +180,8 @@ def _read_human_dialogue(
         for movie, answer in _answers(path, number, record).items()
         if movie in item_of_movie
     }
-    return HumanDialogue(str(record.get("conversationId", f"{path.stem}-{number}")), messages, opinions)
+    name = str(record.get("conversationId", f"{path.stem}-{number}"))
+    return HumanDialogue(name, messages, opinions, str(record["initiatorWorkerId"]))
 
 
 def _known(names: Iterable[str], ids: Mapping[str, int]) -> tuple[int, ...]:

@@ -1,0 +1,1 @@
+"""Fitting simulated seekers to human dialogues."""
