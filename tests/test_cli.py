@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unicrs_rl.cli import main
-from unicrs_rl.cli.options import Settings
+from unicrs_rl.cli.options import Settings, given_settings
 from unicrs_rl.experiments.config import OPTIONS, resolve
 
 VERBS = ("compare", "train", "evaluate", "report", "worlds", "doctor")
@@ -260,7 +260,8 @@ def test_a_named_world_stays_a_name_beside_a_folder_called_so(
 
 def test_messages_know_the_options_of_the_command_line() -> None:
     fields = {field.name for field in dataclasses.fields(Settings)} | {"arms", "dialogues"}
-    assert set(OPTIONS) == fields - {"config", "model", "base_url"}  # of a table: language_model.model
+    of_tables = {"model", "base_url", "effects", "effects_table", "population", "latent", "recsim"}
+    assert set(OPTIONS) == fields - {"config", *of_tables}
 
 
 def test_force_does_not_replace_the_folder_of_its_settings(
@@ -362,7 +363,16 @@ def test_doctor_finds_versions_extras_and_data(capsys: pytest.CaptureFixture[str
     found = json.loads(text)
     assert code == 0
     assert found["versions"]["torch"]
-    assert set(found["extras"]) == {"dgl", "ray", "app", "offline-models", "openai", "docs", "dev"}
+    assert set(found["extras"]) == {
+        "dgl",
+        "ray",
+        "app",
+        "offline-models",
+        "openai",
+        "simulators",
+        "docs",
+        "dev",
+    }
     assert "catalogue" in found["data"][str(bistros)]
 
 
@@ -370,3 +380,33 @@ def test_the_command_is_installed() -> None:
     command = Path(sys.executable).with_name("unicrs-rl")
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("unicrs-rl 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--effects", "strng"), "--effects: must be 'human', 'strong' or 'none'"),
+        (("--population", "weird"), "--population: must be 'plain' or 'holistic'"),
+        (("--latent", "patience"), "NAME=VALUE is expected"),
+        (("--latent", "patience=sweep:1,a"), "NAME=VALUE is expected"),
+        (("--latent", "patience=uniform:2,1"), "the lower end comes first"),
+        (("--latent", "patiance=1"), "did you mean patience?"),
+        (("--user", "mcr", "--latent", "patience=1"), "mcr seekers have no hidden variables"),
+        (("--user", "mcr", "--population", "holistic"), "--population: mcr seekers know nothing of it"),
+        (("--user", "lm-free", "--effects", "strong"), "--effects: lm-free seekers know nothing of it"),
+        (("--user", "mcr:x"), "take no argument"),
+        (("--effects-table", "nowhere.toml"), "nowhere.toml: no such file"),
+    ],
+)
+def test_wrong_seekers_are_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in complaint(capsys, "evaluate", "--arm", "max-entropy", *arguments)
+
+
+def test_hidden_variables_come_from_the_command_line() -> None:
+    verb = Settings(latent=("patience=1.5", "trust=sweep:-1,1"), effects="none")
+    assert given_settings(verb)["seekers"] == {
+        "effects": "none",
+        "latents": {"patience": {"pin": 1.5}, "trust": {"sweep": [-1.0, 1.0]}},
+    }

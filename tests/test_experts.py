@@ -103,7 +103,7 @@ def preferences(components: Components, dialogue: Dialogue) -> Preferences:
 
 def talk(components: Components) -> tuple[Episode, Components]:
     """A conversation in which wishes are told in several turns."""
-    sessions = components.world.sessions(Split.TEST, 60, 0)
+    sessions = components.world.sessions(Split.TEST, 300, 0)
     for episode in Conversations(components).hold(components.policy("rso", 0), sessions):
         told = [turn for turn in episode.dialogue.turns if turn.reply.liked]
         if len(told) > 1 and episode.dialogue.turns[-2].reply.disliked:

@@ -30,7 +30,7 @@ from unicrs_rl.experiments.components import Components, build
 from unicrs_rl.experiments.config import resolve
 from unicrs_rl.experiments.conversation import Conversations, Episode
 from unicrs_rl.experiments.report import write_report
-from unicrs_rl.experiments.results import _gist
+from unicrs_rl.experiments.results import gist
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.tables import print_results
 from unicrs_rl.graphs.world import Split
@@ -51,6 +51,17 @@ from unicrs_rl.language.credible import (
 from unicrs_rl.language.interleaved import INTERLEAVED
 from unicrs_rl.language.lexicon import Lexicon
 from unicrs_rl.language.preference_reasoner import PreferenceReasoner
+from unicrs_rl.language.seeker_tasks import (
+    SEEKER_FREE,
+    SEEKER_LATENT,
+    SEEKER_READING,
+    SEEKER_REFERENCE,
+    FreeInput,
+    LatentInput,
+    Offer,
+    ReadingInput,
+    ReferenceInput,
+)
 from unicrs_rl.language.single_prompt import SINGLE_PROMPT, SinglePrompt, SinglePromptInput
 from unicrs_rl.language.tasks import (
     ACTOR,
@@ -151,6 +162,16 @@ WRONG = [Wrong(item="text 1", claim="text 5", problem="text 6")]
 JUDGED = JudgedTurn(
     recommender="text 1", act="recommend", asked=["text 2"], offered=["text 3"], seeker="text 4", took=False
 )
+SEEKING: dict[str, Any] = {
+    "noun": "movie",
+    "dialogue": [("seeker", "text 1"), ("recommender", "text 2")],
+    "wants": ["text 3"],
+    "avoids": ["text 4"],
+    "affirmed": ["text 3"],
+    "rejected": ["text 5"],
+    "turns_left": 3,
+    "complaint": "You named what you want.",
+}
 INPUTS: list[tuple[Task[Any, Any], Message]] = [
     (PREFERENCE_REASONER, PreferenceInput(noun="movie", opening="text 5", exchanges=[EXCHANGE])),
     (ENTITY_LINKER, LinkInput(noun="movie", text="text 1")),
@@ -184,6 +205,40 @@ INPUTS: list[tuple[Task[Any, Any], Message]] = [
     (CRITIC, CriticInput(noun="movie", utterance="text 5", facts=FACTS)),
     (REFINER, RefinerInput(noun="movie", utterance="text 7", facts=FACTS, wrong=WRONG, variant=0)),
     (JUDGE, JudgeInput(noun="movie", opening="text 5", turns=[JUDGED], facts=FACTS)),
+    *[
+        (task, kind(**SEEKING, **more, **moment))
+        for task, kind, more in (
+            (SEEKER_REFERENCE, ReferenceInput, {"target": "text 9"}),
+            (SEEKER_FREE, FreeInput, {"summary": "text 9", "needed": 1}),
+        )
+        for moment in ({"asked": ["text 6"]}, {"offered": [Offer(name="text 7", attributes=["text 8"])]})
+    ],
+    (
+        SEEKER_LATENT,
+        LatentInput(
+            noun="movie",
+            dialogue=[("recommender", "text 1")],
+            answers={"text 2": "yes", "text 3": "open"},
+            accepted="text 4",
+            volunteered=["text 5"],
+            withdrawn=["text 6"],
+            leaving=True,
+            manner="plainly",
+            complaint="You named what you want.",
+            draft="text 7",
+        ),
+    ),
+    (
+        SEEKER_READING,
+        ReadingInput(
+            noun="movie",
+            recommender="text 1",
+            asked=["text 2"],
+            offered=["text 3"],
+            named=["text 4"],
+            seeker="text 5",
+        ),
+    ),
 ]
 
 
@@ -211,6 +266,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 OURS = {"movie", "seeker", "recommender", "Credibility", "give checkable facts", "framing", "put it well"}
+OURS |= {"yes", "open", "plainly", "You named what you want."}
 OURS |= {"genre", "recommend"}  # kinds are for the embedded model alone; acts are one of three
 
 
@@ -633,7 +689,7 @@ def test_made_up_names_are_counted_by_arm(shown: Mapping[bool, tuple[Path, dict[
         if trace["arm"] == "llm":
             trace["turns"][0]["invented"] = ["Heat 2", "Heat 3"]
             trace["turns"][-1]["invented"] = ["Heat 2", "Heat 3"]
-    gists = [_gist(trace) for trace in traces if trace["arm"] == "llm"]
+    gists = [gist(trace) for trace in traces if trace["arm"] == "llm"]
     many = sum(2 if len(trace["turns"]) == 1 else 4 for trace in traces if trace["arm"] == "llm")
     assert sum(gist["invented"] for gist in gists) == many
     for shown_now, cost in ((True, many / 6), (False, 0)):

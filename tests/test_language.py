@@ -677,7 +677,11 @@ def all_lines(section: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("package", "name"),
-    [("unicrs_rl.language", "actor_phrases.toml"), ("unicrs_rl.simulators", "seeker_phrases.toml")],
+    [
+        ("unicrs_rl.language", "actor_phrases.toml"),
+        ("unicrs_rl.language", "seeker_phrases.toml"),
+        ("unicrs_rl.simulators", "seeker_phrases.toml"),
+    ],
 )
 def test_every_word_of_the_templates_is_known_as_common(package: str, name: str) -> None:
     lines = all_lines(phrases.load(package, name))
@@ -737,7 +741,7 @@ def marks(text: str, *asked: int) -> tuple[set[int], set[int], set[int]]:
         ("Not horror. Maybe a comedy?", {COMEDY}, {HORROR}, set()),
         ("Whatever, I'm open to any suggestion.", set(), set(), {HORROR}),
         ("I really don't care", set(), set(), {HORROR}),
-        ("Hm, the weather is strange today.", set(), set(), {HORROR}),
+        ("Hm, the weather is strange today.", set(), set(), set()),  # unanswered: may be asked again
         pytest.param(
             "Anything but horror, please.",
             set(),
@@ -745,7 +749,7 @@ def marks(text: str, *asked: int) -> tuple[set[int], set[int], set[int]]:
             set(),
         ),
         ("I can’t stand it, I never watch those", set(), {HORROR}, set()),
-        ("", set(), set(), {HORROR}),
+        ("", set(), set(), set()),
     ],
 )
 def test_answers_to_a_question_are_read(
@@ -822,11 +826,12 @@ def test_negation_outweighs_praise_and_indifference_both() -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=120), st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5)))
-def test_any_words_give_each_question_one_answer(text: str, asked: set[int], offered: set[int]) -> None:
+def test_any_words_give_each_question_one_answer_at_most(
+    text: str, asked: set[int], offered: set[int]
+) -> None:
     reading = read_reply(SMALL, text, tuple(asked), tuple(offered))
     answers = [*reading.liked, *reading.disliked, *reading.open]
     assert len(answers) == len(set(answers))
-    assert set(answers) >= asked
     assert reading.accepted is None or reading.accepted in offered
     assert set(reading.rejected) == (set() if reading.accepted is not None else offered)
 

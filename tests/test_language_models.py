@@ -30,7 +30,7 @@ from unicrs_rl.graphs.world import World
 from unicrs_rl.judging.prompted import JUDGE, PromptedJudge
 from unicrs_rl.language.boundary import LanguageModel, LanguageModelConfig, Message, Prompt, Task
 from unicrs_rl.language.openai_model import OpenAIModel
-from unicrs_rl.language.transformers_model import TransformersModel, _Drawn
+from unicrs_rl.language.transformers_model import Drawn, TransformersModel
 
 VERDICT = '{"score": 4, "reason": "fine"}'
 KEY = "sk-very-secret-0123456789"
@@ -174,12 +174,12 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
     share = np.array([0.5, 0.0, 0.3, 0.2])
     keys = np.arange(20_000, dtype=np.uint64)
     logits = torch.from_numpy(share).log().expand(len(keys), -1)
-    kept = _Drawn(keys, 3)(torch.zeros(len(keys), 3, dtype=torch.long), logits)
+    kept = Drawn(keys, 3)(torch.zeros(len(keys), 3, dtype=torch.long), logits)
     assert bool(((kept == 0).sum(dim=1) == 1).all())
     found = np.bincount(kept.argmax(dim=1).numpy(), minlength=4) / len(keys)
     assert found[1] == 0
     assert found == pytest.approx(share, abs=0.015)  # four standard errors
-    later = _Drawn(keys, 3)(torch.zeros(len(keys), 4, dtype=torch.long), logits)
+    later = Drawn(keys, 3)(torch.zeros(len(keys), 4, dtype=torch.long), logits)
     assert not torch.equal(kept, later)
 
 
@@ -230,6 +230,20 @@ def test_a_folder_that_is_no_model_is_one_clear_line(
     err = complaint(capsys, *compare(tmp_path, "--llm", "transformers", "--model", str(model)))
     assert says in err
     assert str(model) in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("user", ["lm-reference", "lm-free", "lm-latent"])
+def test_a_seekers_model_without_chat_template_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, babbler: Path, user: str
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(babbler, model)
+    without_template(model)
+    err = complaint(
+        capsys, *compare(tmp_path, "--user", user, "--llm", "transformers", "--model", str(model))
+    )
+    assert "has no chat template" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -311,7 +311,7 @@ def test_a_comparison_shows_the_learning_curves_of_its_arms(tmp_path: Path, bist
     assert page.index("<h2>Figures</h2>") < page.index("<h2>Learning curves</h2>")
     assert "Nothing can be read in: random-seed1/events.out.tfevents.9." in page
     figures = figures_of(page)
-    assert set(figures) == {"success", "forest", "strategies", *LEARNING}
+    assert set(figures) == {"success", "forest", "strategies", "latents", "belief", *LEARNING}
     low, high, mean = figures["episode-success"]["data"]
     assert (low["y"], high["y"], mean["y"]) == ([0.25] * 3, [0.75] * 3, [0.5] * 3)
     assert mean["name"] == "random"

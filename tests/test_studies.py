@@ -183,13 +183,16 @@ def check_products(out: Path) -> dict[str, Any]:
 
 
 def test_the_papers_experiments_are_all_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert studies.names() == PAPER
-    for arguments in (["study"], ["study", "--list"]):
+    assert studies.names() == (*PAPER, "transfer")
+    for arguments in (["study"], ["study", "--list"], ["study", "list"]):
         assert main(arguments) == 0
         listed = capsys.readouterr().out
         assert all(name in listed for name in PAPER)
     assert main(["study", "--json"]) == 0
-    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)["studies"]] == list(PAPER)
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)["studies"]] == [
+        *PAPER,
+        "transfer",
+    ]
 
 
 @pytest.mark.slow

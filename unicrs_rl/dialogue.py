@@ -183,6 +183,12 @@ class Plan:
     items: tuple[int, ...] | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """What the policy thought, for the trace: value or probability by option."""
+    words: str | None = None
+    """The utterance, of a policy that finds its own; only the ``verbatim`` Actor says it."""
+    calls: tuple[Call, ...] = ()
+    """What deciding took of a language model."""
+    invented: tuple[str, ...] = ()
+    """Names it wanted to offer or ask about that the catalogue does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +387,12 @@ class State:
 
     @property
     def asked(self) -> frozenset[int]:
-        """Attributes that need no question: asked, volunteered, or found indifferent."""
+        """Attributes that need no question: asked, volunteered, or found indifferent.
+
+        What was asked just now for the first time and left unanswered can be asked again; but where
+        nothing is read at all, nothing is known to be unanswered.
+        """
         known = self.preferences
-        asked = (attribute for decision in self.decisions for attribute in decision.attributes)
-        return frozenset((*asked, *known.liked, *known.disliked, *known.open))
+        answered = frozenset((*known.liked, *known.disliked, *known.open))
+        closed = self.decisions[:-1] if answered else self.decisions
+        return answered.union(*(decision.attributes for decision in closed))

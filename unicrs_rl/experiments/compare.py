@@ -46,12 +46,14 @@ def compare(
     progress: Progress = lambda *_: None,
     budget: Budget = NO_LIMIT,
     answers: Path | None = None,
+    trained: RunFolder | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the comparison into a run folder.
 
     Args:
         budget: what may be spent on the language model.
         answers: file of its answers, if several runs share one; ``None``: the run's own.
+        trained: a finished run whose arms these are, so that nothing is trained here.
         workers: processes; results do not depend on it.
         batch_size: conversations held at once in evaluation; results do not depend on it.
         progress: told of the work as (what, done, total).
@@ -71,6 +73,8 @@ def compare(
             return _take_up_finished(folder)
         started = time.perf_counter()
         folder.write_json(folder.provenance, origin)
+        if trained is not None:
+            _take_over(trained, folder, plan(config))
         components = shared_components(config, world, folder, progress)
         components.model.ledger = ledger = open_ledger(config, budget, answers or folder.answers)
         if ledger and existing == "force":
@@ -124,6 +128,14 @@ def train_arm(
             "report": folder.report.name,
             "unscored": unscored,
         }
+
+
+def _take_over(trained: RunFolder, folder: RunFolder, jobs: list[Job]) -> None:
+    """Make the checkpoints of a finished run, and its embeddings with the threshold, those of another."""
+    made = [(trained.checkpoint(job.arm, job.seed), folder.checkpoint(job.arm, job.seed)) for job in jobs]
+    for there, here in [(trained.embeddings, folder.embeddings), *made]:
+        if there.is_file():  # rules have none
+            checkpoint.write_atomically(here, there.read_bytes())
 
 
 def _unscored(path: Path) -> bool:

@@ -33,7 +33,8 @@ from unicrs_rl.language.preference_reasoner import PreferenceReasoner
 from unicrs_rl.policy.arms import policy_class
 from unicrs_rl.policy.base import ArmContext, Policy
 from unicrs_rl.simulators.engine import Engine
-from unicrs_rl.simulators.populations import seeker_kind
+from unicrs_rl.simulators.populations import make_seekers, seeker_kind
+from unicrs_rl.simulators.seekers import SeekerContext
 
 LISTED = 10
 """K: items and questions that a state lists by default."""
@@ -116,7 +117,7 @@ class Components:
                 seed=seed,
                 limit=self.config.limit,
                 slate=self.config.slate,
-                sociable=seeker_kind(self.config.user).strategic,
+                sociable=seeker_kind(self.config.met).strategic,
                 recommend_above=self.recommend_above,
                 dialogues=dialogues or 0,
                 corpus=read_corpus(self.config) if dialogues is not None and policy.reads_corpus else (),
@@ -220,6 +221,9 @@ def build(
         progress: of the embeddings' training, as (epochs done, epochs).
     """
     model = read_language_model(config, world)  # first, because a complaint should not keep one waiting
+    make_seekers(config.user, SeekerContext(world, config.seekers, config.noise, model))
+    for arm in config.arms:
+        policy_class(arm).check(config.settings(arm), world.catalogue)
     if embeddings is None:
         embeddings = pretrain(world, config.embeddings, config.world_seed, progress)
     catalogue = world.catalogue

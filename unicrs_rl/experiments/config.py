@@ -30,7 +30,7 @@ from unicrs_rl.language.ledger import Price
 from unicrs_rl.policy.arms import check_settings, kind, learns, policy_class
 from unicrs_rl.simulators.populations import seeker_kind
 from unicrs_rl.simulators.protocol import Protocol
-from unicrs_rl.simulators.settings import SeekerConfig
+from unicrs_rl.simulators.settings import Effects, Population, SeekerConfig
 
 DEFAULT_ARMS = ("unified", "rso", "max-entropy", "greedy", "random")
 
@@ -51,7 +51,7 @@ OPTIONS = (
     "noise",
 )
 """Settings that the command line has an option for, which messages then name."""
-_SEEKER_OPTIONS = {
+_SEEKER_OPTIONS: dict[tuple[str, ...], str] = {
     ("seekers", "effects"): "--effects",
     ("seekers", "table"): "--effects-table",
     ("seekers", "population"): "--population",
@@ -134,6 +134,11 @@ class RunConfig(_Closed):
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="training seeds")
     user: str = Field("latent", description="kind of simulated seeker")
     seekers: SeekerConfig = Field(default=SeekerConfig(), description="how the simulated seekers behave")
+    trained_on: str | None = Field(
+        None,
+        description="kind of seekers that the arms were made for, where it is another: they come from "
+        "another run's checkpoints, as in studies that cross seekers",
+    )
     llm: str = Field("embedded", description="language model backend")
     judge: str = Field("rubric", description="judge")
     judge_samples: int = Field(
@@ -208,6 +213,11 @@ class RunConfig(_Closed):
         return value
 
     @property
+    def met(self) -> str:
+        """The kind of seekers that the arms are made for."""
+        return self.trained_on or self.user
+
+    @property
     def switches(self) -> Switches:
         """How answers are believed and questions ranked.
 
@@ -219,7 +229,7 @@ class RunConfig(_Closed):
             ask=self.ask,
             question=self.question,
             choices=self.choices,
-            volunteered=self.volunteered and self.user == "mcr",
+            volunteered=self.volunteered and self.met == "mcr",
             noise=self.noise,
         )
 
@@ -317,19 +327,26 @@ def _tables(lower: Mapping[str, Any], name: str, value: object) -> bool:
     return isinstance(value, Mapping) and isinstance(lower.get(name), Mapping)
 
 
-def _check_names(config: RunConfig, place: Callable[[str], str]) -> None:
+def _check_names(config: RunConfig, place: Callable[..., str]) -> None:
     """Everything that is called by a name has to be known by it."""
     for name, registry in _REGISTRIES.items():
         with _at(place(name)):
             registry[getattr(config, name)]
     with _at(place("user")):
         kind = seeker_kind(config.user)
+    with _at(place("trained_on")):
+        seeker_kind(config.met)
     for name in config.seekers.latents:
         with _at(place("seekers", "latents")):
             if not kind.hidden:
                 raise InputError(f"{config.user} seekers have no hidden variables")
             if name not in kind.hidden:
                 raise unknown("hidden variable", name, kind.hidden)
+    for name, default in _OF_FEELING_SEEKERS.items():
+        if not kind.hidden and getattr(config.seekers, name) != default:
+            raise InputError(
+                f"{place('seekers', name)}: {config.user} seekers know nothing of it; latent ones do"
+            )
     table = config.seekers.table
     if table is not None and not table.expanduser().is_file():
         raise InputError(
@@ -353,6 +370,13 @@ def _check_experts(config: RunConfig, arm: str) -> None:
         raise InputError(f"{name}: {explain(error)}") from None
 
 
+_OF_FEELING_SEEKERS: dict[str, Any] = {
+    "effects": Effects.HUMAN,
+    "table": None,
+    "population": Population.PLAIN,
+    "off_path": None,
+}
+"""Settings of seekers that mean something only to those with hidden variables, with what holds elsewhere."""
 _ENGINE_ONLY: dict[str, Any] = {
     "protocol": Protocol.DEFAULT,
     "scoring": Scoring.POSTERIOR,

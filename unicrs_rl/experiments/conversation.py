@@ -15,7 +15,7 @@ the judge is silent, and what a plan leaves open is decided by the embedded Acto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,8 +33,10 @@ from unicrs_rl.language.experts import Planning
 from unicrs_rl.language.preference_reasoner import perceive_acts
 from unicrs_rl.language.wording import choose_act, choose_targets, warmest
 from unicrs_rl.policy.base import Learner, Policy
+from unicrs_rl.simulators.goals import Goal
+from unicrs_rl.simulators.intentions import Belief, Intentions
 from unicrs_rl.simulators.populations import make_seekers, seeker_kind
-from unicrs_rl.simulators.seekers import Actions, Intentions, SeekerContext, Seekers
+from unicrs_rl.simulators.seekers import Actions, SeekerContext, Seekers
 
 
 @dataclass(slots=True)
@@ -45,6 +47,9 @@ class Episode:
         session: who asked for what.
         dialogue: what was said and done.
         latents: the seeker's hidden variables, at first and after each turn.
+        beliefs: after each turn, what it believed of the item considered last, if it says.
+        goals: what it was after, at first and after each turn; empty where it is not tracked.
+        ratings: what it thought of the recommender in the end, by question, where it rates.
         intentions: the watching intention for the last recommended item, asked at the end.
         score: the latest that the judge gave, maybe not of the last turn; rewards are changes of it.
         failure: why it broke off, because a language model could not be reached; empty where it did not.
@@ -53,9 +58,19 @@ class Episode:
     session: Session
     dialogue: Dialogue
     latents: list[dict[str, float]] = field(default_factory=list)
+    beliefs: list[Belief | None] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+    ratings: Mapping[str, float] = field(default_factory=dict)
     intentions: Intentions | None = None
     score: Score | None = None
     failure: str = ""
+    turned_to: int | None = None
+    """The item that the seeker wanted in the end, if it changed its mind."""
+
+    @property
+    def wanted(self) -> int:
+        """The item that the seeker wanted in the end."""
+        return self.session.target if self.turned_to is None else self.turned_to
 
     @property
     def over(self) -> bool:
@@ -67,7 +82,7 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
-class _Move:
+class Move:
     """A decision with its words."""
 
     decision: Decision
@@ -107,17 +122,19 @@ class Conversations:
         rows = np.arange(len(sessions))
         openings = self._open(rows, volunteered)
         episodes = [
-            Episode(session, Dialogue(str(session.index), opening), [self.seekers.latents(row)])
-            for row, (session, opening) in enumerate(zip(sessions, openings, strict=True))
+            Episode(session, Dialogue(str(session.index), opening), failure=_lost(opening.calls))
+            for session, opening in zip(sessions, openings, strict=True)
         ]
-        live = rows
+        for row, episode in enumerate(episodes):
+            self._look_inside(row, episode)
+        live = np.array([row for row in rows if not episodes[row].failure], dtype=int)
         for turn in range(limit):
+            if not len(live):
+                break
             self._turn(policy, episodes, live, prior[live], learning, last=turn == limit - 1)
             live = np.array(
                 [row for row in live if not self._ended(policy, episodes[row], learning)], dtype=int
             )
-            if not len(live):
-                break
         for row, episode in enumerate(episodes):
             self._close(row, episode)
         return episodes
@@ -126,6 +143,13 @@ class Conversations:
         if self.words:
             return self.seekers.first_words(rows, volunteered)
         return [Reply(liked=(attribute,)) for attribute in volunteered.tolist()]
+
+    def _look_inside(self, row: int, episode: Episode) -> None:
+        """Note what is hidden from the recommender."""
+        episode.latents.append(self.seekers.latents(row))
+        goal = self.seekers.goal(row) if self.words else None
+        if goal is not None:
+            episode.goals.append(goal)
 
     def _turn(
         self,
@@ -138,11 +162,7 @@ class Conversations:
     ) -> None:
         """One turn of every live conversation."""
         now = [episodes[row] for row in live]
-        states, read = self._perceive(now, prior)
-        plans = policy.act(states) if learning and isinstance(policy, Learner) else policy.decide(states)
-        if self.components.experts.planner is Planning.OFF:
-            plans = [replace(plan, strategy=None) for plan in plans]
-        moves = self._speak(states, plans) if self.words else self._act(states, plans)
+        _, read, plans, moves = self.decide(policy, now, prior, learning)
         decisions = [move.decision for move in moves]
         actions = Actions.of(
             decisions,
@@ -159,9 +179,24 @@ class Conversations:
                 move.decision, move.utterance, reply, move.facts, plan, calls=calls, invented=move.invented
             )
             episode.dialogue.turns.append(turn)
-            episode.latents.append(self.seekers.latents(row))
+            self._look_inside(row, episode)
+            episode.beliefs.append(self.seekers.belief(row))
             episode.failure = _lost((*calls, *reply.calls))
         self._judge(policy, now, last, learning)
+
+    def decide(
+        self, policy: Policy, episodes: list[Episode], prior: NDArray[np.float64], learning: bool = False
+    ) -> tuple[States, list[Call | None], list[Plan], list[Move]]:
+        """What the policy makes of conversations as they stand: perceive, decide, ground, say.
+
+        Returns:
+            The states it saw, the calls that reading took, what it planned, and what it then did.
+        """
+        states, read = self._perceive(episodes, prior)
+        plans = policy.act(states) if learning and isinstance(policy, Learner) else policy.decide(states)
+        if self.components.experts.planner is Planning.OFF:
+            plans = [replace(plan, strategy=None) for plan in plans]
+        return states, read, plans, self._speak(states, plans) if self.words else self._act(states, plans)
 
     def _perceive(
         self, episodes: list[Episode], prior: NDArray[np.float64]
@@ -188,11 +223,11 @@ class Conversations:
         ]
         return self.components.beliefs.states(rows, prior), calls
 
-    def _speak(self, states: States, plans: Sequence[Plan]) -> list[_Move]:
+    def _speak(self, states: States, plans: Sequence[Plan]) -> list[Move]:
         groundings = self.components.retriever.ground(states, plans)
         spoken = self.components.actor.speak(states.rows, plans, groundings)
         return [
-            _Move(
+            Move(
                 said.decision,
                 said.utterance,
                 self._voiced(said.utterance, ground.facts or ()),
@@ -202,7 +237,7 @@ class Conversations:
             for said, ground in zip(spoken, groundings, strict=True)
         ]
 
-    def _act(self, states: States, plans: Sequence[Plan]) -> list[_Move]:
+    def _act(self, states: States, plans: Sequence[Plan]) -> list[Move]:
         """Decisions without words: open columns by the rule of the embedded Actor."""
         moves = []
         for row, plan in enumerate(plans):
@@ -215,7 +250,7 @@ class Conversations:
                 last = states.rows[row].turn + 1 == states.rows[row].limit
                 act = choose_act(strategy, confidence, bool(items), bool(questions), threshold, last)
             listed, asked = choose_targets(act, plan.items, plan.attributes, items, questions)
-            moves.append(_Move(Decision(act, strategy, asked, listed)))
+            moves.append(Move(Decision(act, strategy, asked, listed)))
         return moves
 
     def _voiced(self, utterance: str, facts: Sequence[Fact]) -> tuple[Fact, ...]:
@@ -294,12 +329,14 @@ class Conversations:
         if episode.failure:
             return
         dialogue.outcome = outcome_of(dialogue)
+        if any(turn.reply.withdrawn for turn in dialogue.turns):
+            episode.turned_to = int(self.seekers.targets[row])
+        episode.ratings = self.seekers.ratings(row) or {}
         lists = [turn for turn in dialogue.turns if turn.decision.items]
         if lists:
             accepted = dialogue.outcome.item
             item = lists[-1].decision.items[0] if accepted is None else accepted
-            told = {fact for turn in lists for fact in turn.facts if fact.item == item}
-            episode.intentions = self.seekers.intentions(row, item, len(told))
+            episode.intentions = self.seekers.intentions(row, item)
 
 
 def _lost(calls: Sequence[Call]) -> str:

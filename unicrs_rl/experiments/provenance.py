@@ -14,6 +14,8 @@ from typing import Any
 import unicrs_rl
 from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.graphs.world import World
+from unicrs_rl.language.players import model_file
+from unicrs_rl.simulators.populations import seeker_kind
 
 PACKAGES = (
     "torch",
@@ -71,6 +73,8 @@ def provenance(config: RunConfig, world: World, starts: Mapping[str, Path] | Non
         "corpus": _hashes(_corpus_files(config.corpus), config.corpus) if config.corpus else {},
         "starts": {arm: _sha256(path) for arm, path in (starts or {}).items()},
         "weights": _weights(config),
+        "simulators": _simulators(config),
+        "seekers": _seeker_files(config),
         "machine": _machine(),
     }
 
@@ -83,6 +87,23 @@ def _weights(config: RunConfig) -> dict[str, str]:
     from unicrs_rl.language.transformers_model import fingerprint  # late: imports transformers
 
     return {Path(model).name: fingerprint(model)}
+
+
+def _seeker_files(config: RunConfig) -> dict[str, str]:
+    """What seekers are made from beside the world: their coefficients, and files of their own."""
+    name, _, argument = config.user.partition(":")
+    own = {f"{name}: {path.name}": path for path in seeker_kind(config.user).files(argument)}
+    table = config.seekers.table
+    files = own | ({f"effects: {table.name}": table} if table else {})
+    return {called: _sha256(path) for called, path in files.items()}
+
+
+def _simulators(config: RunConfig) -> dict[str, str]:
+    """Hash of the weights of each trained simulator that takes part: as the user, or as an arm."""
+    runs = {"user": config.user.partition(":")[2]}
+    runs |= {arm: str(config.settings(arm).get("run", "")) for arm in config.arms}
+    files = {who: model_file(Path(run)) for who, run in runs.items() if run}
+    return {who: _sha256(path) for who, path in files.items() if path.is_file()}
 
 
 def corpus_provenance(corpus: Path) -> dict[str, Any]:
@@ -106,7 +127,7 @@ def _machine() -> dict[str, Any]:
 
 def changed_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The first data file, if any, in which the origins of two runs differ."""
-    for kind in ("data", "corpus", "starts", "weights"):
+    for kind in ("data", "corpus", "starts", "weights", "seekers"):
         old, new = before.get(kind, {}), now.get(kind, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):

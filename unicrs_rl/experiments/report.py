@@ -22,14 +22,19 @@ from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.config import RunConfig, Selection, Surface
 from unicrs_rl.experiments.costs import COSTS, by_task, with_timings
 from unicrs_rl.experiments.curves import SMOOTHED, Curves, Points, over_seeds, read_curves, smoothed
+from unicrs_rl.experiments.figures import colour, empty_figure, shade
 from unicrs_rl.experiments.results import missing_dialogues, missing_scores, schema
 from unicrs_rl.experiments.run_folder import RunFolder
-from unicrs_rl.experiments.verdict import detected, p_text
+from unicrs_rl.experiments.seeker_figures import Course, courses, seeker_figures
+from unicrs_rl.experiments.seeker_tables import SeekerTable, seeker_tables
+from unicrs_rl.experiments.verdict import detected, p_text, seekers_named
 from unicrs_rl.judging.metrics import JUDGED, METRICS, Metric
 
 FOREST_METRICS = ("sr@5", "sr@10", "sr@15", "hdcg", "recall@1", "recall@5", "rec_sr", "conv_sr", "dist2")
 """Metrics on the scale of [0, 1] that the forest plot shows."""
 SHOWN_DIALOGUES = 5
+POPULATION = "population.json"
+"""The numbers of a population that was met, in a folder of its own."""
 _Name = tuple[str, int, int]
 """Arm, training seed and index of a conversation."""
 _LEARNING = (
@@ -43,7 +48,6 @@ _SELECTED = {
     Selection.LAST: "The last checkpoint",
 }
 _SPLITS = {"valid": "validation", "test": "test"}
-_COLOURS = ("#4269d0", "#d9730d", "#3ca951", "#a463f2", "#9c6b4e", "#97bbf5", "#ff8ab7")
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("unicrs_rl.experiments", "."),
@@ -55,36 +59,47 @@ ENVIRONMENT = jinja2.Environment(
 
 
 def write_report(folder: RunFolder) -> None:
-    """(Re)build the report of a comparison, or, where nothing was compared, of what was trained.
+    """(Re)build the report of a comparison, or of what was trained, or of a population that was met.
 
     Raises:
         InputError: if the folder holds neither, or its files are broken.
     """
+    if (folder.path / POPULATION).is_file():
+        write_atomically(folder.report, _population(folder))
+        return
     compared = folder.traces.is_file() or folder.results.is_file()
     write_atomically(folder.report, _comparison(folder) if compared else _training(folder))
 
 
 def _comparison(folder: RunFolder) -> str:
     """The page of a finished comparison."""
-    traces = [_gist(line) for line in folder.read_traces()]
     found = folder.read_json(folder.results)
     problem = next(jsonschema.Draft202012Validator(schema()).iter_errors(found), None)
     if problem is not None:
         raise InputError(f"{folder.results}: not the results of a run ({problem.message[:80]})")
+    course = {arm: Course() for arm in found["arms"]}
+    traces = []
+    for line in folder.read_traces():
+        course[line["arm"]].add(line)
+        traces.append(_gist(line))
+    config = RunFolder.read(folder.path)[1]
     limit = found["protocol"]["turns"]
     timings = folder.read_json(folder.timings)
+    seekers = seekers_shown(config, found, course)
     figures = {
         "success": _success({arm: entry["success_by_turn"] for arm, entry in found["arms"].items()}, limit),
         "forest": _forest(found),
         "strategies": _strategies(found, traces),
+        **(seekers.figures if seekers else {}),
     }
     return _page(
         "report.html.jinja",
         folder,
-        RunFolder.read(folder.path)[1],
+        config,
         figures,
         _Learned.read(folder, list(found["arms"])),
         found=found,
+        seekers=seekers,
         missing=[
             said for say in (missing_dialogues, missing_scores) if (said := say(found["arms"])) is not None
         ],
@@ -98,6 +113,52 @@ def _comparison(folder: RunFolder) -> str:
         tables=_difference_tables(found),
         p_text=p_text,
         pairs=_dialogues(folder, _most_different(found, traces)),
+    )
+
+
+@dataclass(frozen=True)
+class SeekersShown:
+    """The section on the seekers.
+
+    Attributes:
+        sentence: who they were set to be.
+        verdict: what is found without dialogues that drifted, where any did.
+    """
+
+    sentence: str
+    tables: Sequence[SeekerTable]
+    figures: Mapping[str, go.Figure]
+    verdict: str = ""
+
+
+def seekers_shown(
+    config: RunConfig, found: Mapping[str, Any], course: Mapping[str, Course]
+) -> SeekersShown | None:
+    """What is shown of the seekers; nothing of a run of a version that did not measure them.
+
+    Args:
+        found: with ``protocol``, ``arms`` and ``humans`` as in ``results.json``.
+        course: what the traces say, by arm.
+    """
+    if "seekers" not in found["protocol"]:
+        return None
+    return SeekersShown(
+        sentence=f"Simulated {seekers_named(config)}.",
+        tables=seeker_tables(found["protocol"]["seekers"], found["arms"], found["humans"]),
+        figures=seeker_figures(course),
+        verdict=found.get("without_drift", {}).get("verdict", ""),
+    )
+
+
+def _population(folder: RunFolder) -> str:
+    """The page of a population that was met."""
+    config = RunFolder.read(folder.path)[1]
+    found = folder.read_json(folder.path / POPULATION)
+    seekers = seekers_shown(config, found, courses(folder.read_traces(), found["arms"]))
+    assert seekers is not None
+    figures = seekers.figures
+    return _page(
+        "population.html.jinja", folder, config, figures, _Learned([], {}, []), found=found, seekers=seekers
     )
 
 
@@ -188,7 +249,7 @@ class _Learned:
         for tag, title, y in _LEARNING:
             runs = {arm: [t[tag] for t in seeds.values() if tag in t] for arm, seeds in self.curves.items()}
             if any(runs.values()):
-                figure = _figure(title, "training conversations", y)
+                figure = empty_figure(title, "training conversations", y)
                 _add_bands(figure, {arm: smoothed(run) for arm, run in runs.items()}, self.arms)
                 made[tag.replace("/", "-")] = figure
         if "episode-success" in made:
@@ -235,25 +296,9 @@ def _kept_tables(kept: Mapping[_Job, Mapping[str, Any]], metrics: list[str]) -> 
     return tables
 
 
-def _figure(title: str, x: str, y: str) -> go.Figure:
-    """An empty figure whose colours follow the page."""
-    return go.Figure(
-        layout={
-            "title": {"text": title, "font": {"size": 15}},
-            "xaxis": {"title": {"text": x}, "automargin": True},
-            "yaxis": {"title": {"text": y}, "automargin": True},
-            "margin": {"l": 10, "r": 10, "t": 50, "b": 80},
-            "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "colorway": _COLOURS,
-        }
-    )
-
-
 def _success(curves: Mapping[str, Sequence[float]], limit: int) -> go.Figure:
     """SR@1, SR@2, ... of each curve; one that ends early stays where it is."""
-    figure = _figure("Success within t turns", "turn", "SR@t")
+    figure = empty_figure("Success within t turns", "turn", "SR@t")
     for name, curve in curves.items():
         rates = [*curve, *[curve[-1]] * (limit - len(curve))]
         figure.add_scatter(x=list(range(1, limit + 1)), y=rates, name=name, mode="lines+markers")
@@ -265,7 +310,7 @@ def _trials(tried: Sequence[_Job], metrics: Iterable[Metric], arms: list[str]) -
     """Each metric at each checkpoint."""
     figures = {}
     for metric in metrics:
-        figure = _figure(metric.title, "training conversations", "")
+        figure = empty_figure(metric.title, "training conversations", "")
         runs: dict[str, list[Points]] = defaultdict(list)
         for job in tried:
             runs[job.arm].append([(row["done"], row[metric.name]) for row in job.tried])
@@ -283,21 +328,22 @@ def _add_bands(
         if not several:
             continue
         band = over_seeds(several)
-        colour = _COLOURS[arms.index(arm) % len(_COLOURS)]
+        ink = colour(arms.index(arm))
         if len(several) > 1:
             outline = {"line_width": 0, "mode": "lines", "hoverinfo": "skip", "showlegend": False}
             figure.add_scatter(x=band.steps, y=band.low, legendgroup=arm, **outline)
-            shade = f"rgba({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))}, 0.2)"
             figure.add_scatter(
-                x=band.steps, y=band.high, legendgroup=arm, fill="tonexty", fillcolor=shade, **outline
+                x=band.steps, y=band.high, legendgroup=arm, fill="tonexty", fillcolor=shade(ink), **outline
             )
-        figure.add_scatter(x=band.steps, y=band.mean, name=arm, legendgroup=arm, mode=mode, line_color=colour)
+        figure.add_scatter(x=band.steps, y=band.mean, name=arm, legendgroup=arm, mode=mode, line_color=ink)
 
 
 def _forest(found: Mapping[str, Any]) -> go.Figure:
     """Paired differences of the first arm from every other."""
     first = next(iter(found["arms"]))
-    figure = _figure(f"{first} minus the other arms: paired differences, 95% intervals", "difference", "")
+    figure = empty_figure(
+        f"{first} minus the other arms: paired differences, 95% intervals", "difference", ""
+    )
     titles = {metric.name: metric.title for metric in METRICS}
     rows = [row for row in found["comparisons"] if row["a"] == first and row["metric"] in FOREST_METRICS]
     for other in dict.fromkeys(row["b"] for row in rows):
@@ -307,7 +353,7 @@ def _forest(found: Mapping[str, Any]) -> go.Figure:
             y=[titles[row["metric"]] for row in mine],
             name=other,
             mode="markers",
-            marker_color=_COLOURS[list(found["arms"]).index(other) % len(_COLOURS)],
+            marker_color=colour(list(found["arms"]).index(other)),
             error_x={
                 "array": [row["ci95"][1] - row["difference"] for row in mine],
                 "arrayminus": [row["difference"] - row["ci95"][0] for row in mine],
@@ -330,7 +376,7 @@ def _difference_tables(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _strategies(found: Mapping[str, Any], traces: Iterable[Mapping[str, Any]]) -> go.Figure:
-    figure = _figure("Strategies used", "share of turns", "")
+    figure = empty_figure("Strategies used", "share of turns", "")
     used: dict[str, Counter[str]] = defaultdict(Counter)
     for line in traces:
         used[line["arm"]].update(line["strategies"])

@@ -18,17 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unicrs_rl.errors import Unjudged
+from unicrs_rl.experiments import realised
 from unicrs_rl.experiments.config import RunConfig
+from unicrs_rl.experiments.costs import seeker_calls
+from unicrs_rl.experiments.realised import Met
 from unicrs_rl.experiments.statistics import interval_of_mean, paired
 from unicrs_rl.experiments.verdict import rests_on, verdict
 from unicrs_rl.judging.metrics import METRICS, Persuasion, distinct, persuasion_case
 from unicrs_rl.judging.prompted import PromptedJudge, prompt_version
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _DECIMALS = 6
 
 Values = dict[str, dict[str, NDArray[np.float64]]]
 """Arm -> metric -> ``[triples]``, averaged over training seeds; NaN where no seed has a value."""
+Lines = Mapping[int, Mapping[int, Mapping[str, Any]]]
+"""Training seed -> index of the triple -> what is kept of the trace."""
 
 
 def schema() -> dict[str, Any]:
@@ -54,20 +59,23 @@ def results(
         fingerprint: of the world.
         parameters: trainable parameters by arm.
         traces: of all conversations of the run.
-        usage: what a dialogue took of the language model, by arm and task.
+        usage: what a dialogue took of the language model, by arm: for the recommender and the judge
+            (``by_task``), and for the seeker (``seeker_by_task``).
         broken_off: how many conversations of an arm are missing because they broke off, and why.
     """
     by_arm: dict[str, dict[int, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     for line in traces:
-        by_arm[line["arm"]][line["seed"]][line["index"]] = _gist(line)
-    values = {arm: _values(by_arm[arm], config.dialogues) for arm in config.arms}
+        by_arm[line["arm"]][line["seed"]][line["index"]] = gist(line)
+    values = {arm: values_of(by_arm[arm], config.dialogues) for arm in config.arms}
     comparisons = _comparisons(config, values)
+    steady = without_drift(by_arm, config.dialogues)
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "world": world,
         "world_fingerprint": fingerprint,
         "protocol": {
             "user": config.user,
+            "seekers": realised.told(config.seekers),
             "turns": config.limit,
             "slate": config.slate,
             "reject": config.reject.value,
@@ -81,14 +89,17 @@ def results(
         },
         "arms": {
             arm: _arm(by_arm[arm], values[arm], parameters[arm], usage[arm])
+            | {"seekers": seekers_of(config, by_arm[arm], values[arm], steady.get(arm))}
             | ({"failed": dict(broken_off[arm])} if arm in broken_off else {})
             for arm in config.arms
         },
+        "humans": realised.humans(config.seekers.table),
         "comparisons": comparisons,
         "verdict": verdict(
             config.arms, {arm: means(values[arm]) for arm in config.arms}, comparisons, config.dialogues
         ),
         "rests_on": rests_on(config, world),
+        **(_again_without_drift(config, steady) if steady else {}),
     }
     jsonschema.validate(found, schema())
     return found
@@ -101,10 +112,11 @@ def _prompted(config: RunConfig) -> dict[str, Any]:
     return {"judge_version": prompt_version(), "judge_samples": config.judge_samples}
 
 
-def _gist(line: Mapping[str, Any]) -> dict[str, Any]:
+def gist(line: Mapping[str, Any]) -> dict[str, Any]:
     """What the results need of a trace; whole traces of a long run would not fit into memory."""
     calls = [call for turn in line["turns"] for call in turn["calls"]]
     judge_calls = [call for turn in line["turns"] for call in turn.get("judge_calls", ())]
+    asked = list(seeker_calls(line))
     return {
         "metrics": line["metrics"],
         "outcome": line["outcome"],
@@ -117,6 +129,10 @@ def _gist(line: Mapping[str, Any]) -> dict[str, Any]:
         "judge_calls": len(judge_calls),
         "judge_tokens": _tokens(judge_calls),
         "judge_failures": failures_of_judge(line),
+        "seeker_calls": len(asked),
+        "seeker_tokens": _tokens(asked),
+        "failed_seeker_calls": sum(bool(call["failure"]) for call in asked),
+        "seeker": Met.of(line),
     }
 
 
@@ -130,9 +146,7 @@ def failures_of_judge(line: Mapping[str, Any]) -> list[str]:
     return [call["failure"] for call in calls if call["failure"]]
 
 
-def _values(
-    by_seed: Mapping[int, Mapping[int, Mapping[str, Any]]], dialogues: int
-) -> dict[str, NDArray[np.float64]]:
+def values_of(by_seed: Lines, dialogues: int) -> dict[str, NDArray[np.float64]]:
     """Metric -> ``[triples]`` of one arm, averaged over training seeds."""
     table = {metric.name: np.full((len(by_seed), dialogues), np.nan) for metric in METRICS}
     for row, lines in enumerate(by_seed.values()):
@@ -168,7 +182,7 @@ def counts(values: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
 
 
 def _arm(
-    by_seed: Mapping[int, Mapping[int, Mapping[str, Any]]],
+    by_seed: Lines,
     values: Mapping[str, NDArray[np.float64]],
     parameters: int,
     usage: Mapping[str, Any],
@@ -185,7 +199,7 @@ def _arm(
             for case in Persuasion
         },
         "by_seed": {
-            str(seed): means(_values({seed: rows}, max(rows) + 1)) for seed, rows in sorted(by_seed.items())
+            str(seed): means(values_of({seed: rows}, max(rows) + 1)) for seed, rows in sorted(by_seed.items())
         },
         "success_by_turn": _success_by_turn(lines),
         "cost": {
@@ -196,7 +210,10 @@ def _arm(
             "judge_calls_per_dialogue": _round(sum(line["judge_calls"] for line in lines) / len(lines)),
             "judge_tokens_per_dialogue": _round(sum(line["judge_tokens"] for line in lines) / len(lines)),
             "failed_judge_calls": sum(len(line["judge_failures"]) for line in lines),
-            "by_task": dict(usage),
+            "seeker_calls_per_dialogue": _round(sum(line["seeker_calls"] for line in lines) / len(lines)),
+            "seeker_tokens_per_dialogue": _round(sum(line["seeker_tokens"] for line in lines) / len(lines)),
+            "failed_seeker_calls": sum(line["failed_seeker_calls"] for line in lines),
+            **usage,
             **_usd(usage),
             "parameters": parameters,
             "train_seconds": None,
@@ -208,9 +225,73 @@ def _arm(
     }
 
 
-def _usd(usage: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def seekers_of(
+    config: RunConfig,
+    by_seed: Lines,
+    values: Mapping[str, NDArray[np.float64]],
+    steady: Mapping[str, NDArray[np.float64]] | None,
+) -> dict[str, Any]:
+    """What the seekers of an arm turned out to be, and what the arm did with those that did not drift.
+
+    Args:
+        steady: the values without dialogues that drifted; ``None`` where none did.
+    """
+    met = [line["seeker"] for rows in by_seed.values() for line in rows.values()]
+    by_value = _by_value(config, by_seed, values)
+    return {
+        **realised.measured(met),
+        **({} if steady is None else {"without_drift": _summary(steady)}),
+        **({"sweeps": by_value} if by_value else {}),
+    }
+
+
+def _summary(values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """Means with intervals and counts; ``dialogues`` are triples with any value."""
+    return {
+        "dialogues": int((~np.isnan(values["at"])).sum()),
+        "metrics": means(values),
+        "ci95": intervals(values),
+        "counts": counts(values),
+    }
+
+
+def without_drift(by_arm: Mapping[str, Lines], dialogues: int) -> Values:
+    """The values of dialogues in which no seeker drifted, by arm; none where none drifted at all."""
+    everything = (
+        line["seeker"] for lines in by_arm.values() for rows in lines.values() for line in rows.values()
+    )
+    if not any(seeker.drifted for seeker in everything):
+        return {}
+    return {
+        arm: values_of(
+            {
+                seed: {index: line for index, line in rows.items() if not line["seeker"].drifted}
+                for seed, rows in lines.items()
+            },
+            dialogues,
+        )
+        for arm, lines in by_arm.items()
+    }
+
+
+def _by_value(
+    config: RunConfig, by_seed: Lines, values: Mapping[str, NDArray[np.float64]]
+) -> dict[str, list[dict[str, Any]]]:
+    """What was found at each value of each latent that was swept; a triple has the same in all trainings."""
+    first = {index: line["seeker"].first for rows in by_seed.values() for index, line in rows.items()}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, setting in config.seekers.latents.items():
+        for value in setting.sweep or ():
+            at_it = [index for index, latents in first.items() if latents.get(name) == round(value, 4)]
+            if at_it:
+                some = {metric: column[sorted(at_it)] for metric, column in values.items()}
+                found.setdefault(name, []).append({"value": value, **_summary(some)})
+    return found
+
+
+def _usd(usage: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
     """What a dialogue cost, if there is a price."""
-    known = [task["usd"] for task in usage.values() if "usd" in task]
+    known = [task["usd"] for tasks in usage.values() for task in tasks.values() if "usd" in task]
     return {"usd_per_dialogue": _round(sum(known))} if known else {}
 
 
@@ -294,6 +375,18 @@ def _comparisons(config: RunConfig, values: Values) -> list[dict[str, Any]]:
                     }
                 )
     return found
+
+
+def _again_without_drift(config: RunConfig, steady: Values) -> dict[str, Any]:
+    """The comparisons and the verdict once more, without the dialogues that drifted in either arm."""
+    comparisons = _comparisons(config, steady)
+    found = {arm: means(steady[arm]) for arm in config.arms}
+    return {
+        "without_drift": {
+            "comparisons": comparisons,
+            "verdict": verdict(config.arms, found, comparisons, config.dialogues),
+        }
+    }
 
 
 def _round(value: float) -> float:

@@ -34,7 +34,7 @@ _RUN = (
 """Everything that a run writes, from its folder on; folders end in "/". Nothing else is ever deleted."""
 _STUDY = (
     r"study\.toml|results\.json|report\.html|answers\.sqlite(\.broken-\d+)?(-wal|-shm)?|tables/([^/]+\.(csv|md))?|figures/([^/]+\.png)?"
-    rf"|runs/([^/]+/({_RUN}|\.lock)?)?"
+    rf"|runs/([^/]+/({_RUN}|\.lock)?)?|replays/([^/]+\.json)?"
 )
 """The same for a study, whose runs are folders of their own."""
 _HALF_WRITTEN = re.compile(r"(?P<folder>|.*/)\.(?P<name>[^/]+)\.tmp")

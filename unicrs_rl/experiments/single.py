@@ -73,9 +73,9 @@ def choose(
         found, seed, path = _named(run)
         if arm not in (None, found):
             raise InputError(f"--arm {arm}: {run} is a checkpoint of arm {found!r}")
-        folder, config = _read_run(path.parent.parent, settings, config_file)
+        folder, config = read_run(path.parent.parent, settings, config_file)
         return Contender(config, found, seed, folder, path)
-    folder, config = _read_run(run, settings, config_file)
+    folder, config = read_run(run, settings, config_file)
     if arm is not None and not learns(arm):
         return Contender(config, arm, config.seeds[0], folder)
     found, seed = _first_trained(folder, arm, config)
@@ -206,8 +206,12 @@ def _rule(arm: str, config: RunConfig) -> Contender:
     return Contender(config, arm, config.seeds[0])
 
 
-def _read_run(run: Path, settings: Mapping[str, Any], file: Path | None) -> tuple[RunFolder, RunConfig]:
-    """A run and its configuration, under a file's settings, under those given explicitly."""
+def read_run(run: Path, settings: Mapping[str, Any], file: Path | None) -> tuple[RunFolder, RunConfig]:
+    """A run and its configuration, under a file's settings, under those given explicitly.
+
+    Raises:
+        InputError: if there is no run, or the settings are wrong.
+    """
     folder, config = RunFolder.read(run)
     own = config.model_dump(mode="json", exclude_none=True)
     given = {*(read_settings(file) if file else ()), *settings}

@@ -2,9 +2,13 @@
 
 A study is a TOML file: ``title``, ``about``, ``[settings]`` of all its runs, one ``[[run]]`` with a name
 (and ``settings`` over those) for each comparison, and one ``[[artifact]]`` for each set of tables and
-figures. It leaves a folder with ``study.toml`` (everything resolved: itself a study), ``runs/NAME`` (run
-folders as ``compare`` writes them), ``tables/``, ``figures/``, ``results.json`` and ``report.html``; all
-but the first two are made anew from the run folders each time.
+figures. A run with ``checkpoints = "OTHER"`` trains nothing: the arms are those of that run, and meet
+other seekers. Under ``crossed = true`` the arms of each run also meet the seekers of every other, in runs
+called ``NAME-on-OTHER``.
+
+It leaves a folder with ``study.toml`` (everything resolved: itself a study), ``runs/NAME`` (run folders as
+``compare`` writes them), ``replays/`` (where an artifact asks for human replay), ``tables/``,
+``figures/``, ``results.json`` and ``report.html``; the last four are made anew each time.
 """
 
 from __future__ import annotations
@@ -22,7 +26,16 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unicrs_rl.errors import InputError, unknown
-from unicrs_rl.experiments.artifacts import KINDS, AnyArtifact, FileName, Finished, Made, Table, house_style
+from unicrs_rl.experiments.artifacts import (
+    KINDS,
+    AnyArtifact,
+    FileName,
+    Finished,
+    Made,
+    Table,
+    crossing,
+    house_style,
+)
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.compare import compare, read_input
 from unicrs_rl.experiments.config import (
@@ -34,6 +47,8 @@ from unicrs_rl.experiments.config import (
     read_settings,
     resolve,
 )
+from unicrs_rl.experiments.corpora import CORPORA
+from unicrs_rl.experiments.human_replay import COLUMNS, Source, human_corpora, replay, replayed_split
 from unicrs_rl.experiments.report import ENVIRONMENT
 from unicrs_rl.experiments.run_folder import (
     OF_STUDY,
@@ -66,6 +81,7 @@ class StudyRun(_Closed):
     name: FileName = Field(description="of its folder")
     label: str = Field("", description="what figures call it, if not by its name")
     settings: Mapping[str, Any] = Field(default={}, description="over those of the study")
+    checkpoints: FileName | None = Field(None, description="an earlier run whose trained arms these are")
 
 
 class Study(_Closed):
@@ -74,6 +90,7 @@ class Study(_Closed):
     title: str
     about: str = Field(description="what it is and what it rests on, for its report")
     settings: Mapping[str, Any] = Field(default={}, description="of all runs")
+    crossed: bool = Field(False, description="whether the arms of each run meet the seekers of all others")
     run: tuple[StudyRun, ...] = Field(min_length=1)
     artifact: tuple[AnyArtifact, ...] = Field(min_length=1)
 
@@ -96,7 +113,7 @@ class Plan:
             run.model_copy(update={"settings": tomllib.loads(self.configs[run.name].toml())})
             for run in self.study.run
         ]
-        whole = self.study.model_copy(update={"settings": {}, "run": tuple(runs)})
+        whole = self.study.model_copy(update={"settings": {}, "crossed": False, "run": tuple(runs)})
         return tomli_w.dumps(whole.model_dump(mode="json", exclude_none=True))
 
 
@@ -107,11 +124,13 @@ class Done:
     Attributes:
         runs: by name.
         tables: of all artifacts, in order.
+        findings: of all artifacts, in order.
         results: the content of ``results.json``.
     """
 
     runs: Mapping[str, Finished]
     tables: Sequence[Table]
+    findings: Sequence[str]
     results: Mapping[str, Any]
 
 
@@ -134,12 +153,20 @@ def plan_study(which: str, values: Mapping[str, Any], file: Path | None = None) 
     """
     is_path = which.endswith(".toml")
     study = _parse(which, read_settings(Path(which)) if is_path else studies.read(which))
+    if study.crossed:
+        if "user" in values:
+            raise InputError(f"--user {values['user']}: every run of {which} has seekers of its own")
+        study = study.model_copy(update={"run": _crossed(study.run)})
     configs: dict[str, RunConfig] = {}
     for run in study.run:
         place = f"{which}: run {run.name!r}"
         if run.name in configs:
             raise InputError(f"{which}: two runs are called {run.name!r}")
         settings = over(study.settings, run.settings)
+        if run.checkpoints is not None:
+            if run.checkpoints not in configs:
+                raise InputError(f"{place}: checkpoints: {unknown('earlier run', run.checkpoints, configs)}")
+            settings["trained_on"] = configs[run.checkpoints].met
         for name in settings:
             if name not in RunConfig.model_fields:
                 raise InputError(f"{place}: {unknown('setting', name, RunConfig.model_fields)}")
@@ -151,8 +178,42 @@ def plan_study(which: str, values: Mapping[str, Any], file: Path | None = None) 
             raise
         if configs[run.name].surface is not Surface.TEXT:
             raise InputError(f"{place}: surface: a comparison is held in words")
+        if run.checkpoints is not None:
+            with _at(f"{place}: checkpoints"):
+                _check_same(configs[run.checkpoints], configs[run.name])
     _check_artifacts(which, study, configs)
     return Plan(Path(which).stem if is_path else which, study, configs)
+
+
+def _crossed(runs: Sequence[StudyRun]) -> tuple[StudyRun, ...]:
+    """The runs, and their arms before the seekers of the others."""
+    across = [
+        StudyRun(
+            name=crossing(run.name, other.name),
+            label=f"{run.label or run.name} on {other.label or other.name}",
+            settings=other.settings,
+            checkpoints=run.name,
+        )
+        for run in runs
+        for other in runs
+        if run is not other
+    ]
+    return (*runs, *across)
+
+
+_SAME = ("world", "data", "world_seed", "arms", "seeds", "arm", "experts", "embeddings", "limit", "slate")
+"""What decides whether checkpoints fit, and whether arms are the same arms."""
+
+
+def _check_same(trained: RunConfig, other: RunConfig) -> None:
+    """A run can take up the checkpoints of another.
+
+    Raises:
+        InputError: naming the setting in which it cannot.
+    """
+    for name in _SAME:
+        if getattr(trained, name) != getattr(other, name):
+            raise InputError(f"the runs differ in {name!r}, so that these would be other arms")
 
 
 def _parse(which: str, content: Mapping[str, Any]) -> Study:
@@ -197,6 +258,9 @@ def _check_artifacts(which: str, study: Study, configs: Mapping[str, RunConfig])
                 raise InputError("another artifact has this name")
             made.add(artifact.name)
             artifact.check()
+            for run in artifact.replays:
+                if run not in configs:
+                    raise unknown("run", run, configs)
             for run, arm in artifact.needs:
                 if run not in configs:
                     raise unknown("run", run, configs)
@@ -235,6 +299,10 @@ class StudyFolder:
     def run(self, name: str) -> Path:
         """The run folder of a run."""
         return self.path / "runs" / name
+
+    def replay(self, run: str, corpus: str) -> Path:
+        """Human dialogues replayed with the arms of a run."""
+        return self.path / "replays" / f"{run}-{corpus}.json"
 
     @classmethod
     def open(cls, path: Path, plan: Plan, existing: OnExisting) -> StudyFolder:
@@ -331,19 +399,48 @@ def run_study(
         read_input(config)
     folder = StudyFolder.open(out, plan, existing)
     with folder.locked():
-        for done, (name, config) in enumerate(plan.configs.items()):
+        for done, run in enumerate(plan.study.run):
             progress("runs", done, len(plan.configs))
             compare(
-                config,
-                folder.run(name),
+                plan.configs[run.name],
+                folder.run(run.name),
                 "resume",
                 workers,
-                progress=_named(name, plan, progress),
+                progress=_named(run.name, plan, progress),
                 budget=budget,
                 answers=folder.answers,
+                trained=None if run.checkpoints is None else RunFolder(folder.run(run.checkpoints)),
             )
         progress("runs", len(plan.configs), len(plan.configs))
+        _replay_people(folder, plan, progress, budget)
         return write_artifacts(folder, plan)
+
+
+def _replay_people(folder: StudyFolder, plan: Plan, progress: Progress, budget: Budget) -> None:
+    """Let the arms of runs decide in human dialogues, where an artifact asks for it and there are any."""
+    asked = {run: n for artifact in plan.study.artifact for run, n in artifact.replays.items()}
+    for name, limit in asked.items():
+        config = plan.configs[name]
+        for corpus, place in human_corpora(config).items():
+            path = folder.replay(name, corpus)
+            if path.is_file():
+                continue
+            source = Source(corpus, place, replayed_split(corpus, place), limit)
+            found = replay(
+                config,
+                config.arms,
+                RunFolder(folder.run(name)),
+                source,
+                budget=budget,
+                progress=_named(name, plan, progress),
+            )
+            path.parent.mkdir(exist_ok=True)
+            kept = {
+                **found.results,
+                "columns": COLUMNS,
+                "counts": {a: c.tolist() for a, c in found.counts.items()},
+            }
+            write_atomically(path, json.dumps(kept) + "\n")
 
 
 def _named(name: str, plan: Plan, progress: Progress) -> Progress:
@@ -358,7 +455,13 @@ def write_artifacts(folder: StudyFolder, plan: Plan) -> Done:
     runs = {}
     for run in plan.study.run:
         there = RunFolder(folder.run(run.name))
-        runs[run.name] = Finished(run.name, run.label or run.name, there, there.read_json(there.results))
+        replays = {
+            corpus: there.read_json(path)
+            for corpus in CORPORA
+            if (path := folder.replay(run.name, corpus)).is_file()
+        }
+        found = there.read_json(there.results)
+        runs[run.name] = Finished(run.name, run.label or run.name, there, found, replays)
     made: dict[str, Made] = {}
     with house_style():
         for artifact in plan.study.artifact:
@@ -375,7 +478,12 @@ def write_artifacts(folder: StudyFolder, plan: Plan) -> Done:
     found = _results(plan, runs, made)
     write_atomically(folder.results, json.dumps(found, indent=1, allow_nan=False) + "\n")
     write_atomically(folder.report, _page(folder, plan, runs, made))
-    return Done(runs, [table for one in made.values() for table in one.tables], found)
+    return Done(
+        runs,
+        [table for one in made.values() for table in one.tables],
+        [finding for one in made.values() for finding in one.findings],
+        found,
+    )
 
 
 def _results(plan: Plan, runs: Mapping[str, Finished], made: Mapping[str, Made]) -> dict[str, Any]:
@@ -389,6 +497,7 @@ def _results(plan: Plan, runs: Mapping[str, Finished], made: Mapping[str, Made])
             artifact.name: {
                 "kind": artifact.kind,
                 "title": artifact.title,
+                "findings": list(made[artifact.name].findings),
                 "tables": {table.name: list(table.rows) for table in made[artifact.name].tables},
                 "figures": {p.name: p.caption for p in made[artifact.name].pictures},
             }

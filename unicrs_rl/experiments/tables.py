@@ -11,6 +11,7 @@ from rich.table import Table
 
 from unicrs_rl.experiments.costs import COSTS
 from unicrs_rl.experiments.results import missing_dialogues, missing_scores
+from unicrs_rl.experiments.seeker_tables import seeker_tables
 from unicrs_rl.experiments.verdict import detected, p_text
 from unicrs_rl.judging.metrics import JUDGED, METRICS, Persuasion
 
@@ -28,6 +29,9 @@ def print_results(found: Mapping[str, Any], console: Console) -> None:
             console.print(_differences(reference, others))
     console.print(f"\n[bold]{escape(found['verdict'])}[/bold]", highlight=False, soft_wrap=True)
     console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
+    if "without_drift" in found:
+        steady = f"Without the dialogues in which a seeker drifted: {found['without_drift']['verdict']}"
+        console.print(escape(steady), highlight=False, soft_wrap=True)
     for missing in (missing_dialogues(found["arms"]), missing_scores(found["arms"])):
         if missing:
             console.print(escape(f"{missing}."), highlight=False, soft_wrap=True)
@@ -98,6 +102,23 @@ def print_tables(tables: Iterable[StudyTable], console: Console) -> None:
             table.add_row(
                 *(f"[bold]{text}[/bold]" if mark else text for text, mark in zip(cells, marked, strict=True))
             )
+        console.print(table)
+
+
+def print_population(found: Mapping[str, Any], console: Console) -> None:
+    """What the seekers of a population turned out to be."""
+    print_seekers(found, console)
+    console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
+
+
+def print_seekers(found: Mapping[str, Any], console: Console) -> None:
+    """The tables of the seekers of ``results.json`` or ``population.json``."""
+    for made in seeker_tables(found["protocol"]["seekers"], found["arms"], found["humans"]):
+        table = Table(title=escape(made.title), title_justify="left", caption=escape(made.note))
+        for place, title in enumerate(made.head):
+            table.add_column(escape(title), justify="right" if place else "left")
+        for row in made.rows:
+            table.add_row(*map(escape, row))
         console.print(table)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, repeat
 from typing import Any
 
 from unicrs_rl.dialogue import Call, Decision, Reply, Score, Turn
@@ -9,16 +11,19 @@ from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.config import JudgeWhen
 from unicrs_rl.experiments.conversation import Episode
 from unicrs_rl.judging.metrics import measure
+from unicrs_rl.simulators.goals import Goal
+from unicrs_rl.simulators.intentions import Belief
 
 _RARE = ("resent", "cached", "dropped", "lost")
 """What is only told of a call where there is something to tell."""
+_DECIMALS = 4
 
 
 def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict[str, Any]:
     """A conversation, ready for JSON: with its metrics, or, if it broke off, with the reason (``failed``)."""
     if episode.failure:
         return {**_held(episode, arm, seed, components), "failed": episode.failure}
-    dialogue, session = episode.dialogue, episode.session
+    dialogue = episode.dialogue
     assert dialogue.outcome is not None
     outcome, wish = dialogue.outcome, episode.intentions
     intentions = None if wish is None else (wish.before, wish.after, wish.informed)
@@ -35,7 +40,7 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
         },
         "metrics": measure(
             dialogue,
-            session.target,
+            episode.wanted,
             components.config.limit,
             None if score is None else score.value,
             _claims_right(components, dialogue.turns),
@@ -56,11 +61,54 @@ def _held(episode: Episode, arm: str, seed: int, components: Components) -> dict
         "target": episode.session.target,
         "key": episode.session.key,
         "opening": _reply(episode.dialogue.opening),
+        **_seeker_calls(episode.dialogue.opening),
         "turns": [
-            _turn(turn, latents, components.judge.version)
-            for turn, latents in zip(episode.dialogue.turns, episode.latents[1:], strict=True)
+            _turn(turn, latents, components.judge.version) | _belief(belief) | changed
+            for turn, latents, belief, changed in zip(
+                episode.dialogue.turns,
+                episode.latents[1:],
+                episode.beliefs,
+                _changes(episode.goals) if episode.goals else repeat({}, len(episode.beliefs)),
+                strict=True,
+            )
         ],
         "latents": episode.latents[0],
+        **({"goal": _goal(episode.goals[0])} if episode.goals else {}),
+        **({"ratings": dict(episode.ratings)} if episode.ratings else {}),
+    }
+
+
+def _belief(belief: Belief | None) -> dict[str, Any]:
+    """What a seeker believed of an item after a turn, where it says."""
+    if belief is None:
+        return {}
+    return {
+        "belief": {
+            "item": belief.item,
+            "prior": round(belief.prior, _DECIMALS),
+            "evidence": {kind: round(weight, _DECIMALS) for kind, weight in belief.evidence.items()},
+            "posterior": round(belief.posterior, _DECIMALS),
+        }
+    }
+
+
+def _changes(goals: Sequence[Goal]) -> Iterator[dict[str, Any]]:
+    """What changed in a goal in each turn."""
+    for before, after in pairwise(map(_goal, goals)):
+        yield {"goal": {name: value for name, value in after.items() if value != before[name]}}
+
+
+def _goal(goal: Goal) -> dict[str, Any]:
+    """A goal as JSON has it."""
+    return {
+        "targets": list(goal.targets),
+        "wants": sorted(goal.wants),
+        "avoids": sorted(goal.avoids),
+        "yes": sorted(goal.yes),
+        "no": sorted(goal.no),
+        "open": sorted(goal.open),
+        "rejected": sorted(goal.rejected),
+        "patience": round(goal.patience, _DECIMALS),
     }
 
 
@@ -83,6 +131,7 @@ def _turn(turn: Turn, latents: dict[str, float], version: str | None) -> dict[st
         "latents": latents,
         "calls": [_call(call) for call in turn.calls],
         **({"judge_calls": [_call(call) for call in turn.judge_calls]} if turn.judge_calls else {}),
+        **_seeker_calls(turn.reply),
     }
 
 
@@ -113,6 +162,11 @@ def _call(call: Call) -> dict[str, Any]:
     }
 
 
+def _seeker_calls(reply: Reply) -> dict[str, Any]:
+    """What a reply took of a language model, where it took any."""
+    return {"seeker_calls": [_call(call) for call in reply.calls]} if reply.calls else {}
+
+
 def _decision(decision: Decision) -> dict[str, Any]:
     return {
         "act": decision.act.name.lower(),
@@ -131,4 +185,7 @@ def _reply(reply: Reply) -> dict[str, Any]:
         "accepted": reply.accepted,
         "rejected": list(reply.rejected),
         "left": reply.left,
+        "withdrawn": list(reply.withdrawn),
+        "behaviours": list(reply.behaviours),
+        "drift": list(reply.drift),
     }

@@ -7,9 +7,16 @@ from typing import Any
 
 from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.judging.metrics import METRIC_BY_NAME
+from unicrs_rl.simulators.settings import SeekerConfig
 
 PRIMARY, SECONDARY = "sr@15", "at"
 LEVEL = 0.05
+_SET = {
+    "pin": "pinned",
+    "sweep": "swept",
+    "normal": "drawn from a normal distribution",
+    "uniform": "drawn evenly",
+}
 _WINS = {PRIMARY: "succeeds more often than", SECONDARY: "needs fewer turns than"}
 
 
@@ -75,11 +82,33 @@ def rests_on(config: RunConfig, world: str) -> str:
     )
     seeds = f"{len(config.seeds)} training seed{'s' if len(config.seeds) > 1 else ''}"
     return (
-        f"Rests on simulated {config.user} seekers of the world {world}, {config.dialogues} held-out "
+        f"Rests on simulated {seekers_named(config)} of the world {world}, {config.dialogues} held-out "
         f"dialogues with the same seeds for every arm, {config.train_dialogues} training dialogues and "
-        f"{seeds} for each learning arm, {model} and the {config.judge} judge; "
+        f"{seeds} for each learning arm{_elsewhere(config)}, {model} and the {config.judge} judge; "
         "intervals are over dialogues and do not cover other training seeds."
     )
+
+
+def _elsewhere(config: RunConfig) -> str:
+    """Where arms were trained, if not on these seekers."""
+    return "" if config.trained_on is None else f", trained on other seekers ({config.trained_on})"
+
+
+def seekers_named(config: RunConfig) -> str:
+    """The kind of the seekers, and in what they were set to be others than by default."""
+    settings, default = config.seekers, SeekerConfig()
+    said = []
+    if settings.effects is not default.effects:
+        said.append(f"effects {settings.effects.value}")
+    if settings.table is not None:
+        said.append("a coefficient table of one's own")
+    if settings.off_path is not None:
+        said.append("rates of one's own off the path")
+    elif settings.population is not default.population:
+        said.append(f"population {settings.population.value}")
+    for name, setting in settings.latents.items():
+        said.append(f"{name} {_SET[setting.kind]}")
+    return f"{config.user} seekers" + (f" ({', '.join(said)})" if said else "")
 
 
 def _turned(row: Mapping[str, Any]) -> dict[str, Any]:

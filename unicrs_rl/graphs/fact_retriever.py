@@ -47,11 +47,9 @@ class FactRetriever:
 
         The confidence is always the state's: how sure the belief is of its own candidates.
         """
-        items = [_listed(row)[: states.slate] for row in states.items.tolist()]
+        items = self.candidates(states)
         if self.retrieval is Retrieval.OFF:
             return [self._grounding(states, row, items[row], None, None) for row in range(len(states))]
-        if self.retrieval is Retrieval.SIMILARITY:
-            items = self._similar(states)
         facts = [self._facts(plan, row) for plan, row in zip(plans, items, strict=True)]
         inputs = [self._inputs(states, row, about) for row, about in enumerate(facts)]
         answers = self.model.complete(FACT_RETRIEVER, inputs)
@@ -65,6 +63,12 @@ class FactRetriever:
             self._grounding(states, row, items[row], told[row], answers[row].call)
             for row in range(len(states))
         ]
+
+    def candidates(self, states: States) -> list[tuple[int, ...]]:
+        """Items worth recommending in each conversation, best first, at most the states' slate."""
+        if self.retrieval is Retrieval.SIMILARITY:
+            return self._similar(states)
+        return [_listed(row)[: states.slate] for row in states.items.tolist()]
 
     def _grounding(
         self,

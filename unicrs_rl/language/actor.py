@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 from unicrs_rl.dialogue import Act, Call, Decision, Fact, Grounding, Plan, State, Strategy
 from unicrs_rl.language.boundary import Answer, LanguageModel, Task
 from unicrs_rl.language.lexicon import Lexicon
@@ -142,6 +144,30 @@ class Actor:
         strange = [item for items, _ in named for item in items if self.lexicon.item_id(item) is None]
         strange += [name for _, asked in named for name in asked if self.lexicon.attribute_id(name) is None]
         return tuple(dict.fromkeys(strange))
+
+
+@actors.register("verbatim")
+class Verbatim(Actor):
+    """Says the words of a plan, of an arm that finds its own; a plan without any is a recorded failure."""
+
+    @override
+    def speak(
+        self, states: Sequence[State], plans: Sequence[Plan], groundings: Sequence[Grounding]
+    ) -> list[Spoken]:
+        return [
+            Spoken(
+                Decision(
+                    Act.CHAT if plan.act is None else plan.act,
+                    plan.strategy or Strategy.NO_STRATEGY,
+                    plan.attributes or (),
+                    (plan.items or ())[: self.slate],
+                ),
+                LOST_FOR_WORDS if plan.words is None else plan.words,
+                plan.calls,
+                plan.invented,
+            )
+            for plan in plans
+        ]
 
 
 def _questions(plan: Plan, grounding: Grounding) -> tuple[int, ...]:

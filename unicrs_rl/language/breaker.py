@@ -111,7 +111,9 @@ class Breaker:
         return False
 
     def trip(self, why: str) -> None:
-        """Count the endpoint as gone."""
+        """Count the endpoint as gone, unless it does already: several may find it out at once."""
+        if self._gone_since is not None:
+            return
         self._gone_since = self._clock()
         self._next = self._clock() + self._pause
         _LOG.warning(

@@ -23,6 +23,8 @@ from unicrs_rl.language.interleaved import INTERLEAVED, take_turns
 from unicrs_rl.language.lexicon import Lexicon
 from unicrs_rl.language.memory import Memory
 from unicrs_rl.language.reading import link_entities, read_dialogue
+from unicrs_rl.language.seeker_tasks import SEEKER_FREE, SEEKER_LATENT, SEEKER_READING, SEEKER_REFERENCE
+from unicrs_rl.language.seeker_words import answer_freely, answer_knowing, read_seeker, word_decided
 from unicrs_rl.language.single_prompt import SINGLE_PROMPT, decide_alone
 from unicrs_rl.language.tasks import ACTOR, ENTITY_LINKER, FACT_RETRIEVER, PREFERENCE_REASONER
 from unicrs_rl.language.wording import act_and_speak, choose_facts
@@ -52,6 +54,10 @@ class EmbeddedModel(LanguageModel):
             EXPLANATION_STRATEGY.name: choose_explanation,
             CRITIC.name: lambda inputs: criticise(lexicon, inputs),
             REFINER.name: refine,
+            SEEKER_REFERENCE.name: answer_knowing,
+            SEEKER_FREE.name: answer_freely,
+            SEEKER_LATENT.name: word_decided,
+            SEEKER_READING.name: lambda inputs: read_seeker(lexicon, inputs),
         }
 
     def generate(self, task: Task[Any, Any], prompts: Sequence[Prompt[Any]]) -> list[Raw]:

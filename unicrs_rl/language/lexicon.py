@@ -25,7 +25,7 @@ _SAID_OF_ITEMS = """
 actors box boys break checking conversation cool date edge end family film films girls help house kids
 laugh man movie movies other others rock scary school star story superhero woman
 """
-_EVERYDAY = frozenset(_SAID_OF_ITEMS.split())
+EVERYDAY = frozenset(_SAID_OF_ITEMS.split())
 """More words that talk about items is made of; unlike the common ones they need no quotation marks."""
 _ACCIDENT = 3
 """Longest title, in words, that stands in a sentence by accident."""
@@ -33,7 +33,7 @@ _BEFORE_TITLES = """
 about called enjoyed hated like liked love loved named recommend saw see seen suggest than titled try
 watch watched watching
 """
-_GOVERNING = frozenset(_BEFORE_TITLES.split())
+GOVERNING = frozenset(_BEFORE_TITLES.split())
 """Words after which a capital is a title's ("I saw It"), not the next sentence's ("so funny It has ...")."""
 
 
@@ -136,7 +136,7 @@ class Lexicon:
         self._entries: dict[tuple[str, ...], list[_Entry]] = {}
         self._said = (
             COMMON_WORDS
-            | _EVERYDAY
+            | EVERYDAY
             | set("abcdefghijklmnopqrstuvwxyz")
             | {name for name in self.attributes if name.islower()}
         )
@@ -337,7 +337,7 @@ def _plausible(entry: _Entry, text: str, spans: list[tuple[int, int]], offered: 
 def _governed(text: str, start: int) -> bool:
     """Whether the word at ``start`` is quoted, or follows a word that titles follow."""
     before = tokenize(text[:start].rsplit(maxsplit=1)[-1]) if text[:start].strip() else ()
-    return text[start - 1 : start] in {'"', "“", "'"} or (bool(before) and before[-1] in _GOVERNING)
+    return text[start - 1 : start] in {'"', "“", "'"} or (bool(before) and before[-1] in GOVERNING)
 
 
 def _looks_like_title(text: str, start: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from unicrs_rl import draws
 
 _COMMON = """
-about above absolutely accident across add advice after afterwards again ago agree alike all
+about above absolutely accident actually across add advice after afterwards again ago agree alike all
 allow alone along already also always am among an and another answer answers any anyone anything
 anyway anywhere appeal appreciate are argue around as ask asked asking at avoid away back bad
 based be beat beats because been before behind being believe best better big bit bold both
@@ -23,11 +23,11 @@ director dislike divides do does doesn't dog doing don't done doubt doubts down 
 ease easier easy either else end ended enjoy enjoyed enough even evening evenings ever every
 everyone everything exactly expect expected fact facts failing fair fairly fan fans far favorite
 favourite feel feeling feelings feels fell few field find finding finds fine first fit fits
-follow fondness for found frank free freely friend from fun funny further gather gave genre get
+follow fondness for forget found frank free freely friend from fun funny further gather gave genre get
 gets getting give given glad go goes going good goodbye got great grow grows guess guide had
 haha half halfway halve halves hand happy hard has hate hated have hear heard hearing heart
 hello help helps here hey hi high highly hint hm hmm hold holds honest hoping how hurry i'll i'm
-idea ideally ideas if impression impressions in indifferent interest into involve involving is
+idea ideally ideas if impression impressions in indifferent instead interest into involve involving is
 isn't it its judged just keep keeps kept key kind knocked know knows last lately latest lead
 leading leads learned leave left less let like liked likely likes line lines list listen lists
 little long look looked looking lose lot loud love loved lovely loves low luck made make makes
@@ -41,7 +41,7 @@ plans plant play please pleases point points praise prefer preference press prob
 proud proved pure purpose put question questions quick quickly quite raining rang rank rate
 rather read ready really reason record regret remember repeat represented reserve rest rests
 reward right rightly round rules running runs rush rushing said same say says search second see
-seem sets settle settled several shall sharing should sick side sides similar simple since
+seem sets settle settled several shall sharing should show sick side sides similar simple since
 single sit skip slow slowly small smile so soft sold some someone something somewhere soon sorry
 sort sound sounds speak special spent spot stand stands stars start started stayed still stop
 straight street strike strong stuck such suggest suggestion suit suits sum suppose sure surely

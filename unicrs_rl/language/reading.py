@@ -63,7 +63,8 @@ _IMPATIENT = re.compile(
     r"enough questions|quickly|waste of time)\b"
 )
 _WARM = re.compile(
-    r"\b(?:thanks|thank you|haha|nice talking|lovely|appreciate|you'?re (?:great|fun|kind)|fun chat)\b"
+    r"\b(?:thanks|thank you|haha|nice talking|lovely|appreciate|you'?re (?:great|fun|kind)|fun chat|"
+    r"right (?:track|direction)|getting (?:closer|to know me))\b"
 )
 
 
@@ -151,12 +152,13 @@ def read_reply(
     talk.read(text, _brought_up(mentions, offered))
     accepted = (*named_items, *offered)[0] if accepting and offered else None
     whole = next((p for p in (Polarity.OPEN, Polarity.NO, Polarity.YES) if p in unnamed), Polarity.UNSAID)
-    for attribute in asked:
-        marks.setdefault(attribute, whole)
+    if whole is not Polarity.UNSAID:  # else the question was left unanswered
+        for attribute in asked:
+            marks.setdefault(attribute, whole)
     return Reading(
         liked=tuple(a for a, mark in marks.items() if mark is Polarity.YES),
         disliked=tuple(a for a, mark in marks.items() if mark is Polarity.NO),
-        open=tuple(a for a, mark in marks.items() if mark in (Polarity.OPEN, Polarity.UNSAID)),
+        open=tuple(a for a, mark in marks.items() if mark is Polarity.OPEN),
         liked_items=talk.liked,
         disliked_items=talk.disliked,
         accepted=accepted,

@@ -63,7 +63,7 @@ class TransformersModel(LanguageModel):
         _check_folder(settings.model)
         self.tokenizer: Any = _tokenizer(settings.model)
         self.seed = settings.seed
-        self._special = _special(self.tokenizer)
+        self._special = control_tokens(self.tokenizer)
 
     @cached_property
     def identity(self) -> str:  # type: ignore[override]
@@ -110,7 +110,7 @@ class TransformersModel(LanguageModel):
     def _batch(self, prompts: Sequence[Prompt[Any]], budget: int) -> list[Raw]:
         texts = [
             self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": self._special.sub(_spelt_out, prompt.text)}],
+                [{"role": "user", "content": self._special.sub(spelt_out, prompt.text)}],
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=False,  # for the templates that know it: thoughts would use the budget up
@@ -166,7 +166,7 @@ class TransformersModel(LanguageModel):
         if settings.top_p < 1:
             steps.append(TopPLogitsWarper(settings.top_p))
         keys = np.array([prompt.key(settings.seed) for prompt in prompts], dtype=np.uint64)
-        return LogitsProcessorList([*steps, _Drawn(keys, start)])
+        return LogitsProcessorList([*steps, Drawn(keys, start)])
 
     @cached_property
     def _ends(self) -> frozenset[int]:
@@ -176,7 +176,7 @@ class TransformersModel(LanguageModel):
         return frozenset(end for end in (*ends, self.tokenizer.eos_token_id) if end is not None)
 
 
-class _Drawn(LogitsProcessor):  # type: ignore[misc]
+class Drawn(LogitsProcessor):  # type: ignore[misc]
     """Leaves one token to each row: drawn by inverting the cumulated probabilities.
 
     Args:
@@ -260,13 +260,13 @@ def fingerprint(model: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _special(tokenizer: Any) -> re.Pattern[str]:
+def control_tokens(tokenizer: Any) -> re.Pattern[str]:
     """Finds what the tokenizer would take for one of its control tokens."""
     marks = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
     return re.compile("|".join(re.escape(mark) for mark in marks if len(mark) > 1) or r"(?!)")
 
 
-def _spelt_out(match: re.Match[str]) -> str:
+def spelt_out(match: re.Match[str]) -> str:
     """A control token as the letters it is written with."""
     return f"{match[0][0]} {match[0][1:]}"
 

@@ -2,7 +2,7 @@
 
 Learners: ``unified``, ``unified-ppo``, ``rso``, ``rso-ppo``. Rules: ``random``, ``greedy``,
 ``max-entropy`` (also known as ``weighted-entropy``), ``few-left``, ``halving``, ``minicorn``.
-Prompted: ``llm``, ``intercrs``, ``pccrs``.
+Prompted: ``llm``, ``intercrs``, ``pccrs``. Trained on human dialogues alone: ``recsim``.
 
 ``NAME@VARIANT`` is the arm ``NAME`` once more, with settings of its own over those of ``NAME``: so one
 run compares an arm with itself.
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from unicrs_rl.errors import InputError
 from unicrs_rl.policy.base import Learner, Policy
 from unicrs_rl.policy.prompted import Intercrs, Llm, Pccrs
+from unicrs_rl.policy.recsim import Recsim
 from unicrs_rl.policy.rules import FewLeft, Greedy, Halving, MaxEntropy, Minicorn, Random
 from unicrs_rl.registry import Registry
 
@@ -35,6 +36,7 @@ arms.register("minicorn")(lambda: Minicorn)
 arms.register("llm")(lambda: Llm)
 arms.register("intercrs")(lambda: Intercrs)
 arms.register("pccrs")(lambda: Pccrs)
+arms.register("recsim")(lambda: Recsim)
 
 
 @arms.register("unified")

@@ -89,6 +89,14 @@ class Policy(ABC):
         """
         return ()
 
+    @classmethod  # noqa: B027  most need nothing
+    def check(cls, settings: Mapping[str, Any], catalogue: Catalogue) -> None:
+        """Look at what the arm needs besides its training, before anything is run; nothing by default.
+
+        Raises:
+            InputError: naming what is not there, or does not fit the catalogue.
+        """
+
     @abstractmethod
     def decide(self, states: States) -> list[Plan]:
         """A plan for each conversation, in order. The same state gives the same plan."""

@@ -200,6 +200,7 @@ def find_drift(
     heard = goal if decision is None else goal.hearing(decision.items)
     behaviours = frozenset(reply.behaviours)
     changed = words.changes or bool(reply.withdrawn) or Behaviour.CHANGED_MIND in behaviours
+    talked_of = asked.union(reply.liked, reply.disliked, reply.open)
     held = not (changed or Behaviour.HEDGING in behaviours)
     found = {
         Drift.CONTRADICTION: _at_odds(decision, reply, words)
@@ -208,18 +209,27 @@ def find_drift(
         and _forgets(goal, asked, reply, words),
         Drift.ROLE_SWAP: words.swaps,
         Drift.LEAK: any(
-            _named(catalogue, item, reply.text) for item in goal.targets if item not in heard.named
+            _named(catalogue, item, reply.text, talked_of) for item in goal.targets if item not in heard.named
         ),
     }
     taking = _taking(catalogue, heard, decision, reply, words, changed)
     return tuple(kind for kind in Drift if found.get(kind) or kind is taking)
 
 
-def _named(catalogue: Catalogue, item: int, text: str) -> bool:
-    """Whether a text names an item, and not one whose title holds this one's ("Ride Along 2")."""
-    others = [m for m in catalogue.lexicon.mentions(text) if m.entity is Entity.ITEM and m.id != item]
+def _named(catalogue: Catalogue, item: int, text: str, said: frozenset[int]) -> bool:
+    """Whether a text names an item: not another whose title holds this one's ("Ride Along 2"), and not an
+    attribute of the same name that is being talked of.
+    """
+    others = [
+        mention
+        for mention in catalogue.lexicon.mentions(text)
+        if mention.entity is Entity.ITEM and (mention.id != item or mention.namesake in said)
+    ]
     return any(
-        not any(m.start <= start and end <= m.end and m.end - m.start > end - start for m in others)
+        not any(
+            m.start <= start and end <= m.end and (m.id == item or m.end - m.start > end - start)
+            for m in others
+        )
         for start, end in places(catalogue.items[item], text)
     )
 

@@ -147,6 +147,7 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
             self._embeddings,
         )
         self._status = np.zeros((self.num_envs, n_attributes), dtype=np.int8)
+        self._struck = np.zeros((self.num_envs, n_items), dtype=bool)
         self._turn = np.zeros(self.num_envs, dtype=np.int64)
         self._weights = np.zeros((self.num_envs, n_items))
         self._mass = np.zeros((self.num_envs, n_attributes))
@@ -203,6 +204,8 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         replies = self.seekers.respond(rows, move)
         self._turn[rows] += 1
         for index, row in enumerate(rows.tolist()):
+            if replies.withdrawn and replies.withdrawn[index]:
+                self._unlearn(row, replies.withdrawn[index])
             answers = zip(move.attributes[index].tolist(), replies.answers[index].tolist(), strict=True)
             for attribute, answer in answers:
                 self._learn(row, attribute, answer)
@@ -240,6 +243,7 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         self._belief.scores[rows] = self._first_scores(sessions)
         self._belief.candidates[rows] = self._belief.scores[rows] > EXCLUDED / 2
         self._status[rows] = 0
+        self._struck[rows] = False
         self._turn[rows] = 0
         for row, attribute in zip(rows.tolist(), volunteered.tolist(), strict=True):
             self._belief.accept(row, attribute)
@@ -264,12 +268,22 @@ class ConversationVectorEnv(VectorEnv[dict[str, Any], NDArray[np.int64], NDArray
         elif answer == Answer.NO:
             self._belief.decline(row, attribute)
 
+    def _unlearn(self, row: int, wishes: tuple[int, ...]) -> None:
+        """The seeker changed its mind: believe anew, from what still holds of all that was said."""
+        self._belief.scores[row] = self._first_scores([self.seekers.sessions[row]])[0]
+        self._belief.candidates[row] = (self._belief.scores[row] > EXCLUDED / 2) & ~self._struck[row]
+        self._status[row, list(wishes)] = Answer.NO
+        for attribute in np.flatnonzero(self._status[row]).tolist():
+            self._learn(row, attribute, int(self._status[row, attribute]))
+
     def _strike(self, row: int, items: NDArray[np.int64]) -> None:
         """Remove a declined list from the candidates."""
         keeps = self.protocol is Protocol.UNICORN_CODE
         if keeps and self._belief.candidates[row].sum() <= self.slate:
             return
-        self._belief.remove(row, items[items != NOTHING].tolist())
+        declined = items[items != NOTHING].tolist()
+        self._struck[row, declined] = True
+        self._belief.remove(row, declined)
 
     def _refresh(self, rows: NDArray[np.int64]) -> None:
         self._weights[rows] = self._belief.weights(rows)

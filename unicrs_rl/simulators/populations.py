@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.registry import Registry
+from unicrs_rl.simulators.interplay import InterplaySeekers
+from unicrs_rl.simulators.language_seekers import FreeSeekers, ReferenceSeekers, SpokenLatentSeekers
 from unicrs_rl.simulators.latent import LatentSeekers
 from unicrs_rl.simulators.mcr import McrSeekers
 from unicrs_rl.simulators.seekers import SeekerContext, Seekers
@@ -16,6 +18,10 @@ populations: Registry[type[Seekers]] = Registry("user simulator")
 
 populations.register("mcr")(McrSeekers)
 populations.register("latent")(LatentSeekers)
+populations.register("lm-reference")(ReferenceSeekers)
+populations.register("lm-free")(FreeSeekers)
+populations.register("lm-latent")(SpokenLatentSeekers)
+populations.register("interplay")(InterplaySeekers)
 
 
 def seeker_kind(user: str) -> type[Seekers]:

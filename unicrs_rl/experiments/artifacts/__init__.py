@@ -13,9 +13,10 @@ from unicrs_rl.experiments.artifacts.drawing import house_style
 from unicrs_rl.experiments.artifacts.numbers import Numbers
 from unicrs_rl.experiments.artifacts.scale import Scale
 from unicrs_rl.experiments.artifacts.strategies import Strategies
+from unicrs_rl.experiments.artifacts.transfer import Transfer, crossing
 
 AnyArtifact: TypeAlias = Annotated[
-    Numbers | Strategies | Scale | Ablation | Case, Field(discriminator="kind")
+    Numbers | Strategies | Scale | Ablation | Case | Transfer, Field(discriminator="kind")
 ]
 KINDS: dict[str, type[Artifact]] = {
     "numbers": Numbers,
@@ -23,6 +24,7 @@ KINDS: dict[str, type[Artifact]] = {
     "scale": Scale,
     "ablation": Ablation,
     "case": Case,
+    "transfer": Transfer,
 }
 
 __all__ = [
@@ -35,5 +37,6 @@ __all__ = [
     "Made",
     "Picture",
     "Table",
+    "crossing",
     "house_style",
 ]

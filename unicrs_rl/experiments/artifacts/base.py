@@ -6,7 +6,7 @@ import csv
 import io
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -136,12 +136,14 @@ class Finished:
     Attributes:
         label: what the study calls it in figures.
         found: its ``results.json``.
+        replays: what its arms did in human dialogues, by corpus, as far as they were replayed.
     """
 
     name: str
     label: str
     folder: RunFolder
     found: Mapping[str, Any]
+    replays: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def mean(self, arm: str, metric: str) -> Estimate:
         """Mean of a metric over the dialogues of an arm."""
@@ -216,11 +218,13 @@ class Made:
 
     Attributes:
         talks: conversations to show side by side, whole traces.
+        findings: what it comes to, a sentence each.
     """
 
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     talks: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[str] = ()
 
 
 class Artifact(BaseModel):
@@ -238,6 +242,11 @@ class Artifact(BaseModel):
     @abstractmethod
     def needs(self) -> Sequence[tuple[str, str]]:
         """(Run, arm) of everything it is made from."""
+
+    @property
+    def replays(self) -> Mapping[str, int]:
+        """Runs whose arms are to decide in human dialogues, where there are any, and in how many at most."""
+        return {}
 
     @abstractmethod
     def make(self, runs: Mapping[str, Finished]) -> Made:

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -41,6 +42,18 @@ class Panel:
     title: str
     unit: str
     marks: Sequence[Mark]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A table of values as a panel of a figure.
+
+    Attributes:
+        marks: row by row.
+    """
+
+    title: str
+    marks: Sequence[Sequence[Mark]]
 
 
 @contextmanager
@@ -158,6 +171,63 @@ def trends(
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False)
     return png(figure, caption)
+
+
+def matrices(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    square: int,
+    panels: Sequence[Matrix],
+    title: str,
+    caption: str,
+) -> bytes:
+    """Values with their intervals in heat maps of the same rows and columns.
+
+    Args:
+        square: the first columns are of the same things as the rows: one scale of grey, and a frame where
+            a thing meets itself. Every later column has a scale of its own, and stands apart.
+    """
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    width = 1.6 + across * (0.75 + 0.78 * len(columns))
+    figure = drawing(width, 0.6 + down * (1.1 + 0.48 * len(rows)))
+    figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    spans = [slice(0, square), *(slice(at, at + 1) for at in range(square, len(columns)))]
+    scales = [_ends(panels, span) for span in spans for _ in range(*span.indices(len(columns)))]
+    places = [at + (0.3 if at >= square else 0.0) for at in range(len(columns))]
+    for place, (axis, panel) in enumerate(zip(axes, panels, strict=False)):
+        for row, marks in enumerate(panel.marks):
+            for at, mark, (least, most) in zip(places, marks, scales, strict=True):
+                shade = 0.0 if mark is None else 0.75 * (mark[0] - least) / max(most - least, 1e-12)
+                framed = at == row and row < square
+                edge, line = (_INK, 2.0) if framed else ("white", 0.8)
+                grey = str(round(1 - shade, 4))
+                box = Rectangle((at - 0.48, row - 0.46), 0.96, 0.92, facecolor=grey, edgecolor=edge, lw=line)
+                axis.add_patch(box)
+                said = "missing" if mark is None else f"{mark[0]:.2f}\n{mark[1]:.2f}–{mark[2]:.2f}"
+                ink = "white" if shade > 0.5 else _INK
+                axis.text(at, row, said, ha="center", va="center", fontsize=7, color=ink)
+        axis.set_title(panel.title)
+        axis.set_xlim(-0.55, places[-1] + 0.55)
+        axis.set_ylim(len(rows) - 0.45, -0.55)
+        axis.set_xticks(places, ["\n".join(textwrap.wrap(name, 11)) for name in columns], fontsize=7)
+        axis.set_yticks(range(len(rows)), rows)
+        axis.tick_params(length=0, labelleft=place % across == 0)
+        axis.set_xlabel("met")
+        if place % across == 0:
+            axis.set_ylabel("trained on")
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    return png(figure, caption)
+
+
+def _ends(panels: Sequence[Matrix], columns: slice) -> tuple[float, float]:
+    """The least and the greatest value in some columns."""
+    known = [mark[0] for panel in panels for row in panel.marks for mark in row[columns] if mark is not None]
+    return min(known, default=0.0), max(known, default=0.0)
 
 
 def _line(axis: Axes, row: int, rows: int, name: str, marks: Sequence[Mark]) -> None:

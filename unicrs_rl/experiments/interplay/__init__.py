@@ -1,0 +1,1 @@
+"""Two simulators trained apart on human dialogues, and what comes of it when they talk to each other."""

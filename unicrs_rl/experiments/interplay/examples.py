@@ -1,0 +1,337 @@
+"""Human dialogues as each side of them saw it: what simulators are trained on.
+
+What a seeker is told holds attributes only. Its target is an item that the recommender named first and the
+seeker took; a dialogue in which the title, in any spelling, stands anywhere before that counts as one
+without a target. Dialogues of people who are asked for anything in the world's validation or test split
+are held out, so that no arm is tested on conversations that a simulator was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from unicrs_rl.dialogue import Strategy
+from unicrs_rl.errors import InputError
+from unicrs_rl.experiments.corpora import INSPIRED, REDIAL, corpus_splits
+from unicrs_rl.graphs.catalogue import Catalogue
+from unicrs_rl.graphs.readers import inspired, redial
+from unicrs_rl.graphs.readers.inspired import Turns
+from unicrs_rl.graphs.wishes import WANTED, stands_in, taste_of, wish_in_words, wish_of, wishes_met
+from unicrs_rl.graphs.world import Split, World
+from unicrs_rl.language.lexicon import Entity, Lexicon, Mention
+from unicrs_rl.language.reading import Polarity, Reading, polarity, read_reply
+from unicrs_rl.language.roles import (
+    Chat,
+    RecommenderAct,
+    RecommenderMove,
+    Role,
+    SeekerAct,
+    SeekerMove,
+    done,
+    heard,
+    heard_by_seeker,
+    placed,
+    recommender_told,
+    seeker_told,
+)
+
+_HELD_OUT = 10
+"""Where a corpus comes as one file, every tenth dialogue is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """All that one side says before the other speaks.
+
+    Attributes:
+        items: that it names; of the recommender, only those that the seeker did not name before.
+        strategy: of the recommender, where somebody labelled it.
+    """
+
+    seeker: bool
+    text: str
+    items: tuple[int, ...] = ()
+    strategy: Strategy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HumanTalk:
+    """A human dialogue, and what became of it.
+
+    Attributes:
+        taken: items that the seeker took, in the order of their first naming by the recommender.
+        liked: further items that the seeker likes.
+    """
+
+    id: str
+    lines: tuple[Line, ...]
+    taken: tuple[int, ...]
+    liked: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One side of a dialogue as a chat.
+
+    Attributes:
+        target: of a seeker; ``None`` where there is none.
+        named_at: the first message in which the target stands; messages before it do not hold its title.
+    """
+
+    id: str
+    chat: Chat
+    target: int | None = None
+    named_at: int = 0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a simulator learns from, and what it is tried on."""
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_examples(role: Role, folders: Mapping[str, Path], world: World) -> Examples:
+    """The dialogues of corpora as one role saw them.
+
+    Args:
+        folders: of each corpus.
+        world: whose catalogue the dialogues are linked to.
+
+    Raises:
+        InputError: if a corpus cannot be read, or nothing can be learned from it.
+    """
+    make = as_seeker if role is Role.SEEKER else as_recommender
+    train: list[Example] = []
+    held_out: list[Example] = []
+    notes = []
+    for name, folder in folders.items():
+        parts = _READERS[name](folder, world)
+        mine, theirs = ([made for talk in part if (made := make(talk, world.catalogue))] for part in parts)
+        train += mine
+        held_out += theirs
+        total = sum(map(len, parts))
+        left = total - len(mine) - len(theirs)
+        notes.append(
+            f"{name}: {len(mine)} dialogues to train on, {len(theirs)} held out"
+            + (f", {left} left out, in which the {role} does nothing that can be learned" if left else "")
+        )
+    if not train or not held_out:
+        raise InputError(
+            f"--corpus {','.join(folders)}: {len(train)} dialogues to train a {role} on, {len(held_out)} to "
+            "try it on; at least one of each is needed"
+        )
+    return Examples(tuple(train), tuple(held_out), tuple(notes))
+
+
+def _read_redial(folder: Path, world: World) -> tuple[list[HumanTalk], list[HumanTalk]]:
+    """Dialogues to train on, and held out."""
+    asked = {world.seekers[who].id for split in (Split.VALID, Split.TEST) for who, _ in world.targets[split]}
+    parts: tuple[list[HumanTalk], list[HumanTalk]] = ([], [])
+    for split in corpus_splits(REDIAL, folder):
+        catalogue, dialogues = redial.read_human(folder, split)
+        same = catalogue.fingerprint == world.catalogue.fingerprint
+        for number, dialogue in enumerate(dialogues):
+            kept_apart = dialogue.seeker in asked if world.name == REDIAL else number % _HELD_OUT == 0
+            lines = tuple(
+                Line(m.by_seeker, m.text, m.items if same else _items_in(world.catalogue.lexicon, m.text))
+                for m in dialogue.messages
+            )
+            liked = dialogue.opinions.items() if same else ()
+            talk = _talk(dialogue.id, lines, {item for item, opinion in liked if opinion})
+            parts[kept_apart].append(talk)
+    return parts
+
+
+def _read_inspired(folder: Path, world: World) -> tuple[list[HumanTalk], list[HumanTalk]]:
+    """The same; validation and test files are held out, or of a single file every tenth dialogue."""
+    splits = corpus_splits(INSPIRED, folder)
+    parts: tuple[list[HumanTalk], list[HumanTalk]] = ([], [])
+    for split in splits:
+        found = inspired.read(folder, split, world.catalogue.lexicon, Turns.MERGED).dialogues
+        for number, dialogue in enumerate(found):
+            kept_apart = number % _HELD_OUT == 0 if len(splits) == 1 else split is not Split.TRAIN
+            lines = [_seeker_line(dialogue.opening.text, world.catalogue.lexicon)]
+            for turn in dialogue.turns:
+                lines.append(Line(False, turn.utterance, turn.decision.items, turn.decision.strategy))
+                lines.append(_seeker_line(turn.reply.text, world.catalogue.lexicon))
+            good = dialogue.outcome is not None and dialogue.outcome.success
+            offered = [item for turn in dialogue.turns for item in turn.decision.items]
+            talk = _talk(dialogue.id, tuple(lines), set(offered[-1:]) if good else set())
+            parts[kept_apart].append(talk)
+    return parts
+
+
+_READERS = {REDIAL: _read_redial, INSPIRED: _read_inspired}
+
+
+def _seeker_line(text: str, lexicon: Lexicon) -> Line:
+    return Line(True, text, _items_in(lexicon, text))
+
+
+def _items_in(lexicon: Lexicon, text: str) -> tuple[int, ...]:
+    found = (mention.id for mention in lexicon.mentions(text) if mention.entity is Entity.ITEM)
+    return tuple(dict.fromkeys(found))
+
+
+def _talk(name: str, said: Sequence[Line], liked: set[int]) -> HumanTalk:
+    """A dialogue of alternating lines; who named a liked item first says whether it was taken or known."""
+    lines = [
+        Line(
+            seeker,
+            " ".join(line.text.strip() for line in run if line.text.strip()),
+            tuple(dict.fromkeys(item for line in run for item in line.items)),
+            next((line.strategy for line in reversed(run) if line.strategy), None),
+        )
+        for seeker, group in groupby((line for line in said if line.text.strip()), lambda line: line.seeker)
+        for run in [list(group)]
+    ]
+    known: dict[int, bool] = {}
+    for line in lines:
+        for item in line.items:
+            known.setdefault(item, line.seeker)
+    taken = tuple(item for item, by_seeker in known.items() if item in liked and not by_seeker)
+    fresh, seen = [], set[int]()
+    for line in lines:
+        fresh.append(
+            line
+            if line.seeker
+            else Line(False, line.text, tuple(i for i in line.items if i not in seen), line.strategy)
+        )
+        seen |= set(line.items) if line.seeker else set()
+    return HumanTalk(name, tuple(fresh), taken, tuple(sorted(liked - set(taken))))
+
+
+def as_recommender(talk: HumanTalk, catalogue: Catalogue) -> Example | None:
+    """The dialogue as the recommender saw it; ``None`` where it says nothing."""
+    chat = [recommender_told(catalogue.noun)]
+    for line in talk.lines:
+        chat.append(heard(line.text) if line.seeker else done(_recommender_move(line, catalogue)))
+    return Example(talk.id, chat) if any(not line.seeker for line in talk.lines) else None
+
+
+def _recommender_move(line: Line, catalogue: Catalogue) -> RecommenderMove:
+    lexicon = catalogue.lexicon
+    mentions = lexicon.mentions(line.text)
+    places = {item: place for place, item in enumerate(line.items, start=1)}
+    words = _placed(line.text, mentions, places, catalogue)
+    if line.items:
+        titles = tuple(catalogue.items[item] for item in line.items)
+        return RecommenderMove(RecommenderAct.RECOMMEND, line.strategy, titles, words=words)
+    if "?" in line.text:
+        about = tuple(catalogue.attributes[attribute] for attribute in _asked(line, lexicon))
+        return RecommenderMove(RecommenderAct.ASK, line.strategy, about=about, words=words)
+    return RecommenderMove(RecommenderAct.CHAT, line.strategy, words=words)
+
+
+def as_seeker(talk: HumanTalk, catalogue: Catalogue) -> Example | None:
+    """The dialogue as the seeker saw it, up to where it takes its target; ``None`` where it wants nothing."""
+    readings = dict(_readings(talk, catalogue.lexicon))
+    if not readings:
+        return None
+    said = tuple(dict.fromkeys(a for reading in readings.values() for a in reading.liked))
+    target, last = _target(talk, catalogue) or (None, max(readings))
+    liked = [item for item in (*talk.liked, *talk.taken) if item != target]
+    if target is None:
+        wish = wish_in_words(catalogue, said[:WANTED], taste_of(catalogue, liked))
+    else:
+        wish = wish_of(catalogue, target, liked, said)
+    if not wish.wanted:
+        return None
+    chat = [seeker_told(catalogue.noun, wish)]
+    named_at = 0
+    offered: tuple[int, ...] = ()
+    for at, line in enumerate(talk.lines[: last + 1]):
+        if not line.seeker:
+            offered = line.items
+            if target in offered and not named_at:
+                named_at = len(chat)
+            asked = {catalogue.attributes[a] for a in _asked(line, catalogue.lexicon)}
+            chat.append(
+                heard_by_seeker(
+                    line.text,
+                    [wishes_met(catalogue, wish, item) for item in offered],
+                    {name: name in wish.wanted for name in sorted(asked)},
+                )
+            )
+            continue
+        place = offered.index(target) + 1 if at == last and target is not None else None
+        leaves = at == last and target is None
+        chat.append(done(_seeker_move(line, readings[at], offered, place, leaves, catalogue)))
+    return Example(talk.id, chat, target, named_at)
+
+
+def _readings(talk: HumanTalk, lexicon: Lexicon) -> Iterator[tuple[int, Reading]]:
+    """What each line of the seeker says, with its place."""
+    asked: tuple[int, ...] = ()
+    offered: tuple[int, ...] = ()
+    for at, line in enumerate(talk.lines):
+        if line.seeker:
+            yield at, read_reply(lexicon, line.text, asked, offered)
+        else:
+            asked, offered = _asked(line, lexicon), line.items
+
+
+def _asked(line: Line, lexicon: Lexicon) -> tuple[int, ...]:
+    """The attributes that the recommender asks about: those named in a question that offers nothing."""
+    if line.items or "?" not in line.text:
+        return ()
+    found = (m.id for m in lexicon.mentions(line.text) if m.entity is Entity.ATTRIBUTE)
+    return tuple(dict.fromkeys(found))
+
+
+def _target(talk: HumanTalk, catalogue: Catalogue) -> tuple[int, int] | None:
+    """The item that the seeker took last, and the line that takes it, straight after an offer of it."""
+    for item in reversed(talk.taken):
+        named = next(at for at, line in enumerate(talk.lines) if item in line.items)
+        if any(stands_in(catalogue.items[item], line.text) for line in talk.lines[:named]):
+            continue
+        answers = [
+            at
+            for at, line in enumerate(talk.lines)
+            if at and line.seeker and item in talk.lines[at - 1].items
+        ]
+        if answers:
+            pleased = (at for at in answers if polarity(talk.lines[at].text) is Polarity.YES)
+            return item, next(pleased, answers[0])
+    return None
+
+
+def _seeker_move(
+    line: Line,
+    reading: Reading,
+    offered: tuple[int, ...],
+    place: int | None,
+    leaves: bool,
+    catalogue: Catalogue,
+) -> SeekerMove:
+    places = {item: number for number, item in enumerate(offered, start=1)}
+    words = _placed(line.text, catalogue.lexicon.mentions(line.text, offered), places, catalogue)
+    wants, unwanted = (
+        tuple(catalogue.attributes[a] for a in some) for some in (reading.liked, reading.disliked)
+    )
+    if place is not None:
+        act = SeekerAct.ACCEPT
+    elif leaves:
+        act = SeekerAct.LEAVE
+    elif offered:
+        act = SeekerAct.REJECT
+    else:
+        act = SeekerAct.INFORM if wants or unwanted else SeekerAct.CHAT
+    return SeekerMove(act, wants, unwanted, place, words)
+
+
+def _placed(text: str, mentions: Sequence[Mention], places: Mapping[int, int], catalogue: Catalogue) -> str:
+    """A text with the places of items instead of their titles, of which the year belongs to the title."""
+    spans = []
+    for mention in mentions:
+        if mention.entity is Entity.ITEM and mention.id in places:
+            title = catalogue.items[mention.id]
+            end = mention.start + len(title) if text.startswith(title, mention.start) else mention.end
+            spans.append((mention.start, end, places[mention.id]))
+    return placed(text, spans)
