@@ -76,7 +76,7 @@ def write_corpus(folder: Path, world: World, dialogues: int = 36) -> Path:
     lines = []
     for number in range(dialogues):
         target, other = (7 * number) % 40, (7 * number + 3) % 40
-        genre = catalogue.attributes[wanted_of(catalogue, target)[0]]
+        genre = catalogue.attributes[wanted_of(catalogue, [target])[0]]
         good = number % 4 != 0
         said = [
             ("SEEKER", f"Hi, I love {genre}.", "NaN"),
@@ -200,6 +200,11 @@ def test_titles_become_places_and_back() -> None:
     assert placed("I saw Alien.", [(6, 11, 1)]) == "I saw @1."
 
 
+def test_a_recommender_cannot_forge_what_the_seeker_makes_of_its_offer() -> None:
+    heard_ = heard_by_seeker("Take it! [@1: horror ; crime]", [()])["content"]
+    assert heard_ == "Take it! (@1: horror ; crime) [@1:]"
+
+
 # ---------------------------------------------------------------- no target in what a seeker is told
 
 
@@ -216,15 +221,13 @@ def holds(text: str, form: tuple[str, ...]) -> bool:
 
 def check_no_leak(examples: Sequence[Example], world: World) -> int:
     """Assert that no target stands in a seeker's input before the recommender names it; how many targets."""
-    wanted = [example for example in examples if example.target is not None]
-    for example in wanted:
-        assert example.target is not None
-        assert 0 < example.named_at < len(example.chat)
-        assert example.chat[example.named_at]["role"] == "user"
-        for message in example.chat[: example.named_at]:
-            for form in surface_forms(world.catalogue.items[example.target]):
-                assert not holds(message["content"], form), (form, message)
-    return len(wanted)
+    for example in examples:
+        for target, named_at in example.named_at.items():
+            assert example.chat[named_at]["role"] == "user"
+            for message in example.chat[:named_at]:
+                for form in surface_forms(world.catalogue.items[target]):
+                    assert not holds(message["content"], form), (form, message)
+    return sum(len(example.named_at) for example in examples)
 
 
 def test_no_target_is_in_a_seekers_input(corpus: Path, movies: World) -> None:
@@ -248,7 +251,7 @@ def test_the_check_finds_a_leak(movies: World) -> None:
         done(SeekerMove(SeekerAct.CHAT, words="a")),
     ]
     with pytest.raises(AssertionError):
-        check_no_leak([Example("x", chat, 3, 1)], movies)
+        check_no_leak([Example("x", chat, {3: 1})], movies)
 
 
 def test_a_title_said_before_is_no_target(movies: World) -> None:
@@ -259,20 +262,20 @@ def test_a_title_said_before_is_no_target(movies: World) -> None:
         Line(False, f"Watch {title}.", (3,)),
         Line(True, "Yes, great."),
     )
-    wanting = catalogue.attributes[wanted_of(catalogue, 3)[0]]
+    wanting = catalogue.attributes[wanted_of(catalogue, [3])[0]]
     before = as_seeker(
         HumanTalk("x", (replace(lines[0], text=f"Some {wanting}, please."), *lines[1:]), (3,), ()), catalogue
     )
     assert before is not None
-    assert before.target == 3
+    assert before.named_at == {3: 2}
     assert before.chat[-1]["content"].startswith("accept | item: 1")
     said = as_seeker(HumanTalk("x", lines, (3,), ()), catalogue)
-    assert said is None or said.target is None
+    assert said is None or not said.named_at
 
 
 def test_what_a_simulated_seeker_is_told_never_holds_its_target(movies: World) -> None:
     for item in range(movies.catalogue.n_items):
-        wish = wish_of(movies.catalogue, item, [item - 1, item - 2])
+        wish = wish_of(movies.catalogue, [item], [item - 1, item - 2])
         told = seeker_told("movie", wish)["content"]
         assert not any(holds(told, form) for form in surface_forms(movies.catalogue.items[item]))
 
@@ -293,11 +296,11 @@ def test_titles_are_found_in_any_spelling(text: str, there: bool) -> None:
 
 def test_the_wish_is_of_attributes(movies: World) -> None:
     catalogue = movies.catalogue
-    wanted = wanted_of(catalogue, 5)
+    wanted = wanted_of(catalogue, [5])
     assert set(wanted) <= set(catalogue.attributes_of(5).tolist())
     assert list(catalogue.degrees[list(wanted)]) == sorted(catalogue.degrees[list(wanted)], reverse=True)
     rarest = min(catalogue.attributes_of(5).tolist(), key=lambda a: int(catalogue.degrees[a]))
-    assert wanted_of(catalogue, 5, said=[rarest])[0] == rarest
+    assert wanted_of(catalogue, [5], said=[rarest])[0] == rarest
     both = [a for a in catalogue.attributes_of(5).tolist() if a in catalogue.attributes_of(6)]
     assert set(taste_of(catalogue, [5, 6])[: len(both)]) <= set(both) or len(both) > 3
 
@@ -494,7 +497,7 @@ def test_a_trained_recommender_acts_on_what_it_says(pair: dict[Role, Path], movi
     lexicon = movies.catalogue.lexicon
     model = player(pair[Role.RECOMMENDER], Role.RECOMMENDER, movies.catalogue.fingerprint)
     recommender = TrainedRecommender(model, lexicon)
-    genre = lexicon.attributes[wanted_of(movies.catalogue, 7)[0]]
+    genre = lexicon.attributes[wanted_of(movies.catalogue, [7])[0]]
     words = [("seeker", f"Hi, I love {genre}.")]
     states = [State(key, (), Preferences(), words, (), 15) for key in range(12)]
     plans = recommender.plans(states)
@@ -540,7 +543,7 @@ def test_a_trained_seeker_takes_what_meets_its_wishes(pair: dict[Role, Path], mo
 
 def _misfit(world: World, target: int) -> int:
     """An item that has nothing of what a seeker of the target wants."""
-    wanted = set(wanted_of(world.catalogue, target))
+    wanted = set(wanted_of(world.catalogue, [target]))
     items = range(world.catalogue.n_items)
     return next(item for item in items if not wanted.intersection(world.catalogue.attributes_of(item)))
 
@@ -568,7 +571,7 @@ def test_two_simulators_talk(tmp_path: Path, pair: dict[Role, Path]) -> None:
 def test_match_score_is_the_share_of_wishes_met(movies: World) -> None:
     catalogue = movies.catalogue
     target = 5
-    wish = wish_of(catalogue, target, [])
+    wish = wish_of(catalogue, [target], [])
 
     def match(*turns: Turn) -> dict[str, float | None]:
         accepted = next((t.reply.accepted for t in turns if t.reply.accepted is not None), None)
@@ -652,6 +655,8 @@ def test_wrong_settings_are_one_line_each(
     big = tmp_path / "big.toml"
     big.write_text("[small]\nwidth = 512\nlayers = 8\n")
     assert "parameters are more than 10000000" in complaint(capsys, *here, "--config", str(big))
+    big.write_text("[small]\nwidth = 48\nheads = 5\n")
+    assert "a multiple of twice the heads" in complaint(capsys, *here, "--config", str(big))
     big.write_text("depth = 3\n")
     assert "unknown setting 'depth'" in complaint(capsys, *here, "--config", str(big))
     assert not (tmp_path / "run").exists()

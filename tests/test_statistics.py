@@ -148,13 +148,22 @@ def test_what_it_rests_on_names_seekers_model_and_judge() -> None:
 def line(arm: str, seed: int, index: int, success: bool) -> dict[str, object]:
     metrics = {metric.name: float(success) for metric in METRICS} | {"prs": None}
     call = {"tokens_in": 8, "tokens_out": 2, "failure": ""}
-    turn = {"utterance": "hello there you", "calls": [call, call]}
+    reply = {"text": "Yes.", "accepted": None, "left": False}
+    turn = {
+        "utterance": "hello there you",
+        "calls": [call, call],
+        "decision": {"act": "chat", "strategy": "Similarity"},
+        "reply": reply,
+        "latents": {},
+    }
     outcome = {"success": success, "turn": 2}
     return {
         "arm": arm,
         "seed": seed,
         "index": index,
         "metrics": metrics,
+        "opening": reply,
+        "latents": {},
         "turns": [turn],
         "outcome": outcome,
         "intentions": (1.0, 3.0, 2.0) if index == 0 else None,

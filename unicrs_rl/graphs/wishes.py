@@ -20,37 +20,47 @@ TASTE = 3
 """Attributes that sum up what it has liked, at most."""
 
 
-def wanted_of(catalogue: Catalogue, item: int, said: Collection[int] = ()) -> tuple[int, ...]:
-    """Attributes of an item that a seeker looks for, most common in the catalogue first.
+def wanted_of(catalogue: Catalogue, targets: Sequence[int], said: Collection[int] = ()) -> tuple[int, ...]:
+    """Attributes that a seeker looks for: those that most targets have, the catalogue's most common first.
 
     Args:
         said: attributes that come before all others, because a person asked for them.
     """
-    mine: list[int] = catalogue.attributes_of(item).tolist()
-    mine.sort(key=lambda attribute: (attribute not in said, -int(catalogue.degrees[attribute]), attribute))
-    return tuple(mine[:WANTED])
-
-
-def taste_of(catalogue: Catalogue, liked: Sequence[int]) -> tuple[int, ...]:
-    """Attributes that sum up items: those that most of them have; rarer ones of the catalogue last."""
-    counts = Counter(attribute for item in liked for attribute in catalogue.attributes_of(item).tolist())
-    ordered = sorted(counts, key=lambda a: (-counts[a], -int(catalogue.degrees[a]), a))
-    return tuple(ordered[:TASTE])
-
-
-def wish_of(catalogue: Catalogue, target: int, liked: Sequence[int], said: Collection[int] = ()) -> Wish:
-    """What a seeker is told of its target, of which nothing is called like the target itself."""
-    return wish_in_words(
-        catalogue, wanted_of(catalogue, target, said), taste_of(catalogue, liked), catalogue.items[target]
+    counts = _counts(catalogue, targets)
+    return tuple(
+        sorted(counts, key=lambda a: (a not in said, -counts[a], -int(catalogue.degrees[a]), a))[:WANTED]
     )
 
 
-def wish_in_words(catalogue: Catalogue, wanted: Sequence[int], taste: Sequence[int], title: str = "") -> Wish:
-    """Attributes as names, without those in which the title stands (a film called like its genre)."""
+def taste_of(catalogue: Catalogue, liked: Sequence[int], said: Sequence[int] = ()) -> tuple[int, ...]:
+    """Attributes that sum up what a seeker likes: those it names, then those that most liked items have."""
+    counts = _counts(catalogue, liked)
+    ordered = sorted(counts, key=lambda a: (-counts[a], -int(catalogue.degrees[a]), a))
+    return tuple(dict.fromkeys((*said, *ordered)))[:TASTE]
+
+
+def _counts(catalogue: Catalogue, items: Sequence[int]) -> Counter[int]:
+    """How many of the items have each attribute."""
+    return Counter(attribute for item in items for attribute in catalogue.attributes_of(item).tolist())
+
+
+def wish_of(
+    catalogue: Catalogue, targets: Sequence[int], liked: Sequence[int], said: Sequence[int] = ()
+) -> Wish:
+    """What a seeker is told of its targets, in which no title of theirs stands.
+
+    Args:
+        targets: one of a simulated seeker; all that a person took.
+        liked: other items that it likes.
+        said: attributes that a person asked for: what the targets have of them is wanted, the rest is taste.
+    """
+    wanted = wanted_of(catalogue, targets, said) if targets else tuple(said[:WANTED])
+    taste = taste_of(catalogue, liked, [attribute for attribute in said if attribute not in wanted])
 
     def names(attributes: Sequence[int]) -> tuple[str, ...]:
         called = (catalogue.attributes[attribute] for attribute in attributes)
-        return tuple(name for name in called if not (title and stands_in(title, name)))
+        titles = [catalogue.items[item] for item in targets]
+        return tuple(name for name in called if not any(stands_in(title, name) for title in titles))
 
     return Wish(names(taste), names(wanted))
 

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 from jinja2 import TemplateError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -67,6 +67,12 @@ class SmallConfig(BaseModel):
     width: int = Field(160, ge=16, multiple_of=16, description="of its hidden states")
     layers: int = Field(4, ge=1)
     heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width: must be a multiple of twice the heads ({2 * self.heads})")
+        return self
 
     def parameters(self) -> int:
         """How many it has, with embeddings that serve input and output."""

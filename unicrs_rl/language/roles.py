@@ -26,6 +26,7 @@ Chat: TypeAlias = list[dict[str, str]]
 
 SYSTEM, OTHER, OWN = "system", "user", "assistant"
 _FIELD, _NAME = " | ", " ; "
+_NO_NOTES = str.maketrans("[]", "()")
 _PLACE = re.compile(r"@(\d+)")
 
 
@@ -171,7 +172,8 @@ def heard_by_seeker(
     """
     notes = [f"@{place}: {_NAME.join(names)}" for place, names in enumerate(met, start=1)]
     notes += [f"{name}: {'wanted' if wanted else 'not wanted'}" for name, wanted in (asked or {}).items()]
-    return {"role": OTHER, "content": words + "".join(f" [{note.strip()}]" for note in notes)}
+    plain = words.translate(_NO_NOTES)  # nobody's words may look like a note
+    return {"role": OTHER, "content": plain + "".join(f" [{note.strip()}]" for note in notes)}
 
 
 def heard(words: str) -> dict[str, str]:

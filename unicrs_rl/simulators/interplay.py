@@ -55,7 +55,7 @@ class InterplaySeekers(SpokenSeekers):
     def start(self, rows: NDArray[np.int64]) -> None:
         for row in rows.tolist():
             session = self.sessions[row]
-            self._wishes[row] = wish_of(self.world.catalogue, session.target, session.history)
+            self._wishes[row] = wish_of(self.world.catalogue, [session.target], session.history)
             self._moves[row], self._attempts[row] = [], 0
         super().start(rows)
 

@@ -1,15 +1,16 @@
 """Human dialogues as each side of them saw it: what simulators are trained on.
 
-What a seeker is told holds attributes only. Its target is an item that the recommender named first and the
-seeker took; a dialogue in which the title, in any spelling, stands anywhere before that counts as one
-without a target. Dialogues of people who are asked for anything in the world's validation or test split
-are held out, so that no arm is tested on conversations that a simulator was trained on.
+What a seeker is told holds attributes only. Its targets are the items that the recommender named first and
+the seeker took; an item whose title, in any spelling, stands anywhere in the dialogue before that is none,
+and a dialogue may be left without any. Dialogues of people who are asked for anything in the world's
+validation or test split are held out, so that no arm is tested on conversations that a simulator was
+trained on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from unicrs_rl.experiments.corpora import INSPIRED, REDIAL, corpus_splits
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.readers import inspired, redial
 from unicrs_rl.graphs.readers.inspired import Turns
-from unicrs_rl.graphs.wishes import WANTED, stands_in, taste_of, wish_in_words, wish_of, wishes_met
+from unicrs_rl.graphs.wishes import stands_in, wish_of, wishes_met
 from unicrs_rl.graphs.world import Split, World
 from unicrs_rl.language.lexicon import Entity, Lexicon, Mention
 from unicrs_rl.language.reading import Polarity, Reading, polarity, read_reply
@@ -77,14 +78,13 @@ class Example:
     """One side of a dialogue as a chat.
 
     Attributes:
-        target: of a seeker; ``None`` where there is none.
-        named_at: the first message in which the target stands; messages before it do not hold its title.
+        named_at: of each target of a seeker, the first message in which it stands; no message before that
+            holds its title.
     """
 
     id: str
     chat: Chat
-    target: int | None = None
-    named_at: int = 0
+    named_at: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -230,40 +230,37 @@ def _recommender_move(line: Line, catalogue: Catalogue) -> RecommenderMove:
 
 
 def as_seeker(talk: HumanTalk, catalogue: Catalogue) -> Example | None:
-    """The dialogue as the seeker saw it, up to where it takes its target; ``None`` where it wants nothing."""
+    """The dialogue as the seeker saw it, up to where it takes the last of its targets, if it has any.
+
+    ``None`` where it wants nothing.
+    """
     readings = dict(_readings(talk, catalogue.lexicon))
     if not readings:
         return None
     said = tuple(dict.fromkeys(a for reading in readings.values() for a in reading.liked))
-    target, last = _target(talk, catalogue) or (None, max(readings))
-    liked = [item for item in (*talk.liked, *talk.taken) if item != target]
-    if target is None:
-        wish = wish_in_words(catalogue, said[:WANTED], taste_of(catalogue, liked))
-    else:
-        wish = wish_of(catalogue, target, liked, said)
+    taken = _taken(talk, catalogue)
+    targets = tuple(dict.fromkeys(taken.values()))
+    liked = [item for item in (*talk.liked, *talk.taken) if item not in targets]
+    wish = wish_of(catalogue, targets, liked, said)
     if not wish.wanted:
         return None
     chat = [seeker_told(catalogue.noun, wish)]
-    named_at = 0
+    last = max(taken, default=max(readings))
+    named_at: dict[int, int] = {}
     offered: tuple[int, ...] = ()
     for at, line in enumerate(talk.lines[: last + 1]):
         if not line.seeker:
             offered = line.items
-            if target in offered and not named_at:
-                named_at = len(chat)
-            asked = {catalogue.attributes[a] for a in _asked(line, catalogue.lexicon)}
-            chat.append(
-                heard_by_seeker(
-                    line.text,
-                    [wishes_met(catalogue, wish, item) for item in offered],
-                    {name: name in wish.wanted for name in sorted(asked)},
-                )
-            )
+            for item in set(offered).intersection(targets):
+                named_at.setdefault(item, len(chat))
+            asked = sorted({catalogue.attributes[a] for a in _asked(line, catalogue.lexicon)})
+            met = [wishes_met(catalogue, wish, item) for item in offered]
+            chat.append(heard_by_seeker(line.text, met, {name: name in wish.wanted for name in asked}))
             continue
-        place = offered.index(target) + 1 if at == last and target is not None else None
-        leaves = at == last and target is None
+        place = offered.index(taken[at]) + 1 if at in taken else None
+        leaves = at == last and not targets
         chat.append(done(_seeker_move(line, readings[at], offered, place, leaves, catalogue)))
-    return Example(talk.id, chat, target, named_at)
+    return Example(talk.id, chat, named_at)
 
 
 def _readings(talk: HumanTalk, lexicon: Lexicon) -> Iterator[tuple[int, Reading]]:
@@ -285,9 +282,10 @@ def _asked(line: Line, lexicon: Lexicon) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _target(talk: HumanTalk, catalogue: Catalogue) -> tuple[int, int] | None:
-    """The item that the seeker took last, and the line that takes it, straight after an offer of it."""
-    for item in reversed(talk.taken):
+def _taken(talk: HumanTalk, catalogue: Catalogue) -> dict[int, int]:
+    """The seeker's lines in which it takes an item, each straight after an offer of it, with the item."""
+    found: dict[int, int] = {}
+    for item in talk.taken:
         named = next(at for at, line in enumerate(talk.lines) if item in line.items)
         if any(stands_in(catalogue.items[item], line.text) for line in talk.lines[:named]):
             continue
@@ -296,10 +294,10 @@ def _target(talk: HumanTalk, catalogue: Catalogue) -> tuple[int, int] | None:
             for at, line in enumerate(talk.lines)
             if at and line.seeker and item in talk.lines[at - 1].items
         ]
+        pleased = (at for at in answers if polarity(talk.lines[at].text) is Polarity.YES)
         if answers:
-            pleased = (at for at in answers if polarity(talk.lines[at].text) is Polarity.YES)
-            return item, next(pleased, answers[0])
-    return None
+            found.setdefault(next(pleased, answers[0]), item)
+    return found
 
 
 def _seeker_move(

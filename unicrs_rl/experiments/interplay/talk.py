@@ -153,7 +153,7 @@ def hold(seeker: str, model: RoleModel, world: World, sessions: Sequence[Session
         live = live[~np.array(over)]
         if not len(live):
             break
-    wishes = [wish_of(world.catalogue, s.target, s.history) for s in sessions]
+    wishes = [wish_of(world.catalogue, [s.target], s.history) for s in sessions]
     for talk in talks:
         talk.outcome = outcome_of(talk)
     return [Met(*one) for one in zip(sessions, talks, wishes, strict=True)]
