@@ -1,4 +1,4 @@
-"""What latent seekers believe of items: priors, evidence, posteriors, and the intentions that follow."""
+"""What seekers believe of items: priors, evidence, posteriors, and the intentions that follow."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from unicrs_rl.experiments.conversation import Conversations
 from unicrs_rl.graphs.world import Split, World
 from unicrs_rl.simulators.intentions import EVIDENCE, OPINIONS, Belief, Credence
 from unicrs_rl.simulators.latent import LatentSeekers
+from unicrs_rl.simulators.populations import make_seekers
 from unicrs_rl.simulators.seekers import Actions, SeekerContext
 from unicrs_rl.simulators.settings import SeekerConfig
 
@@ -207,3 +208,52 @@ def test_beliefs_start_anew_with_a_conversation(movies: World) -> None:
     assert [seekers.belief(row) for row in (0, 3)] == [held[0], held[3]]
     assert seekers.belief(1) is seekers.belief(2) is None
     assert seekers.intentions(1, 5).after == seekers.intentions(1, 5).before
+
+
+@pytest.mark.parametrize("user", ["mcr", "lm-reference", "lm-free", "lm-latent"])
+def test_every_kind_holds_beliefs_in_words(components: Components, user: str) -> None:
+    world = components.world
+    seekers = make_seekers(user, SeekerContext(world, model=components.model))
+    seekers.reset(world.sessions(Split.TEST, 1, 0))
+    item = next(i for i in range(world.catalogue.n_items) if i != int(seekers.targets[0]))
+    before = seekers.intentions(0, item)
+    assert before.after == before.before
+    facts = tuple(world.catalogue.facts_about(item))[:3]
+    decision = Decision(Act.RECOMMEND, PLAIN, items=(item,))
+    seekers.respond(np.arange(1), Actions.of([decision], [facts], ["words"]))
+    belief = seekers.belief(0)
+    assert belief is not None
+    assert belief.item == item
+    told = logit((belief.posterior - 1) / 4) - logit((belief.prior - 1) / 4)
+    assert told == pytest.approx(sum(belief.evidence.values()), abs=1e-6)
+    after = seekers.intentions(0, item)
+    assert (after.before, after.after) == (belief.prior, belief.posterior)
+    assert after.before == before.before
+    assert after.after != after.before
+    seekers.reset(world.sessions(Split.TEST, 1, 0))
+    assert seekers.belief(0) is None
+
+
+def test_opinions_mean_nothing_to_seekers_that_do_not_feel(components: Components) -> None:
+    world = components.world
+    item, other = 0, 1
+    for user, moved in (("mcr", False), ("lm-free", True)):
+        beliefs = []
+        for strategy in (Strategy.PERSONAL_OPINION, PLAIN):
+            seekers = make_seekers(user, SeekerContext(world, model=components.model))
+            seekers.reset(world.sessions(Split.TEST, 1, 0))
+            decision = Decision(Act.RECOMMEND, strategy, items=(item, other))
+            seekers.respond(np.arange(1), Actions.of([decision], [()], ["words"]))
+            beliefs.append(seekers.intentions(0, item).after)
+        assert (beliefs[0] != beliefs[1]) is moved
+
+
+def test_without_a_target_an_item_fits_by_the_wishes_it_meets(components: Components) -> None:
+    world = components.world
+    seekers = make_seekers("lm-free", SeekerContext(world, model=components.model))
+    seekers.reset(world.sessions(Split.TEST, 3, 0))
+    for row in range(3):
+        wants = seekers.aim(row).wants
+        for item in (0, 7, int(seekers.targets[row])):
+            owned = set(world.catalogue.attributes_of(item).tolist())
+            assert seekers.fits(row)[item] == pytest.approx(len(wants & owned) / len(wants))

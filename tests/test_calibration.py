@@ -473,6 +473,36 @@ def test_inspired_without_its_survey_files_falls_back_too(
     assert len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [(("warm",), "column warm missing"), (("warm", "pressure_me"), "columns warm, pressure_me missing")],
+)
+def test_a_percept_that_nobody_rated_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: tuple[str, ...], said: str
+) -> None:
+    path = small_corpus(tmp_path) / "seeker_partner_perception.tsv"
+    for column in columns:
+        path.write_text(path.read_text().replace(column, f"not_{column}"))
+    assert run(["--data", str(tmp_path), "--json"]) == 0
+    error = capsys.readouterr().err
+    assert f"seeker_partner_perception.tsv: {said} or without ratings" in error
+    assert "no surveys" not in error
+
+
+def test_wrongly_linked_surveys_are_doubted_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Over all splits together, and in the table."""
+    path = small_corpus(tmp_path) / "seeker_partner_perception.tsv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{head}\tcase", *(f"{row}\treject" for row in rows)]))
+    assert run(["--data", str(tmp_path), "--json"]) == 0
+    said = capsys.readouterr()
+    doubt = (
+        "the surveys' own outcome (case) disagrees with the dialogue's on 1 of 2: are they linked rightly?"
+    )
+    assert said.err.count(doubt) == 1
+    assert doubt in json.loads(said.out)["table"]["provenance"]["notes"]
+
+
 def test_too_few_rated_dialogues_fall_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--data", str(small_corpus(tmp_path, PEOPLE)), "--json"]) == 0
     assert "only 2 dialogues have an outcome and ratings (100 are needed)" in capsys.readouterr().err

@@ -211,6 +211,28 @@ def test_what_is_counted(corpus: Path, movies: World) -> None:
     assert list(people.popular) == sorted(range(movies.catalogue.n_items), key=lambda i: (-likes[i], i))
 
 
+def test_without_a_known_item_agreement_is_measured_and_recall_is_not(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (corpus / "test.tsv").write_text(
+        HEADER + said("SEEKER", "Hi") + said("RECOMMENDER", "What do you like?", "opinion_inquiry")
+    )
+    arguments = ["--corpus", "inspired", "--data", str(corpus), "--split", "test", "--world", "movies"]
+    assert main(["replay", *arguments, "--arm", "max-entropy", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    row = found["arms"]["max-entropy"]
+    assert row["act_agreement"]["value"] == 1.0
+    assert row["strategy_agreement"]["n"] == 1
+    assert set(row["recall"].values()) == set(row["recall_new"].values()) == {None}
+    assert found["already_mentioned"] is None
+    assert found["targets"] == found["linking"]["dialogues"] == 0
+    assert sum("name nothing that world movies has" in note for note in found["notes"]) == 1
+    assert main(["replay", *arguments, "--arm", "max-entropy"]) == 0
+    shown = capsys.readouterr().out
+    assert "name nothing that world movies has: recall is not measured" in shown
+    assert "already mentioned: –" in shown
+
+
 def test_rankings_have_fifty_places_and_begin_with_the_list(corpus: Path, lex: Lexicon) -> None:
     """The human's items that the arm lists have the rank of their place in the list."""
     for line in decided(corpus):
@@ -332,7 +354,7 @@ def test_damaged_dialogues_are_one_line(corpus: Path, capsys: pytest.CaptureFixt
         (whole.replace("personal_opinion", "personal_opinon"), "unknown strategy label 'personal_opinon'"),
         (whole.replace("SEEKER", "NOBODY"), "neither SEEKER nor RECOMMENDER"),
         (HEADER, "no dialogues"),
-        (HEADER + said("SEEKER", "Hi") + said("RECOMMENDER", "Hi"), "name nothing that world 'movies' has"),
+        (HEADER + said("SEEKER", "Hi"), "in none of its dialogues does the recommender speak"),
     ):
         file.write_text(text)
         assert main(arguments) == 2

@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from unicrs_rl.dialogue import Act, Decision, Strategy
+from unicrs_rl.experiments.inventory import world_sizes
 from unicrs_rl.graphs.readers import folder, inspired, redial, unicorn_directory
 from unicrs_rl.graphs.world import Split, World
 from unicrs_rl.graphs.worlds import make_world
@@ -761,6 +762,23 @@ def test_real_perceptions_go_with_acceptance_as_measured(shared: Path) -> None:
         ]
         assert len(pairs) >= 895
         assert spearmanr(*zip(*pairs, strict=True)).statistic == pytest.approx(expected, abs=0.0006)
+
+
+def test_surveys_that_tell_another_outcome_are_doubted(tmp_path: Path) -> None:
+    """The survey's own ``case`` is the dialogue's outcome, unless ratings are linked to the wrong one."""
+    outcome_files(inspired_jsonl(tmp_path), "rec_survey_link.tsv")
+    right = inspired.read(tmp_path, Split.TRAIN)
+    assert (right.with_case, right.other_case, right.notes) == (2, 0, ())
+    path = tmp_path / inspired.PERCEPTIONS
+    whole = path.read_text()
+    path.write_text(whole.replace("reject", "accept_others"))
+    assert inspired.read(tmp_path, Split.TRAIN).notes == (
+        "the surveys' own outcome (case) disagrees with the dialogue's on 1 of 2: are they linked rightly?",
+    )
+    (row,) = [row for row in world_sizes(None, None, tmp_path) if "corpus" in row]
+    assert "disagrees with the dialogue's on 1 of 2" in row["corpus"]["train"]["notes"][0]
+    path.write_text(whole.replace("case", "ending").replace("reject", "accept_others"))
+    assert inspired.read(tmp_path, Split.TRAIN).notes == ()
 
 
 def test_ratings_off_the_scale_are_left_out(tmp_path: Path) -> None:

@@ -150,9 +150,15 @@ def given_seekers(verb: Settings) -> dict[str, Any]:
     from unicrs_rl.simulators.settings import parse_latent
 
     try:
-        latents = dict(parse_latent(text) for text in verb.latent)
+        settings = [parse_latent(text) for text in verb.latent]
     except ValueError as error:
         raise InputError(f"--latent {error}") from None
+    latents = dict(settings)
+    for name in latents:
+        if sum(name == other for other, _ in settings) > 1:
+            raise InputError(
+                f"--latent {name}: given more than once; one value after the other is sweep:A,B,…"
+            )
     given = {
         "effects": verb.effects,
         "table": verb.effects_table,

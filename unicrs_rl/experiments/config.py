@@ -257,6 +257,12 @@ class RunConfig(_Closed):
         return f"{self.llm} {Path(model).name if Path(model).is_dir() else model}".strip()
 
     @property
+    def seekers_name(self) -> str:
+        """The kind of seekers as results call it: without the folder of a run that it is made from."""
+        name, colon, argument = self.user.partition(":")
+        return f"{name}{colon}{Path(argument).name}" if colon else name
+
+    @property
     def price(self) -> Price:
         """Of the language model; nothing where none is given."""
         return self.prices.get(self.language_model.model, Price())

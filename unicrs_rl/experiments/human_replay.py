@@ -290,16 +290,14 @@ def read_people(world: World, source: Source) -> People:
     """The dialogues of a split, turn by turn, linked to a world.
 
     Raises:
-        InputError: if they cannot be read, or people recommend nothing in them that the world has.
+        InputError: if they cannot be read, or no recommender speaks in them.
     """
     corpus, folder, lexicon = source.corpus, source.folder, world.catalogue.lexicon
     if source.limit is not None and source.limit < 1:
         raise InputError(f"--dialogues: at least 1 is needed (it is {source.limit})")
     talks = read_talks(corpus, folder, source.split, lexicon)
-    if not any(line.items for talk in talks.talks for line in talk.lines if not line.seeker):
-        raise InputError(
-            f"{folder}: human recommenders name nothing that world {world.name!r} has; choose another --world"
-        )
+    if not talks.talks:
+        raise InputError(f"{folder}: in none of the dialogues of {source.split} does a recommender speak")
     talks = replace(talks, talks=talks.talks[: source.limit])
     dialogues = tuple(
         tuple(human_turns(talk.id, talk.lines, source.turns_are, lexicon, talks.labelled))
@@ -606,15 +604,20 @@ def _results(
             "dialogues": n,
             "arms": _rows(some, talks.labelled, resampled(n)) if n else {},
         }
-    return found | {"notes": _notes(people)}
+    return found | {"notes": _notes(people, world)}
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
-def _notes(people: People) -> list[str]:
+def _notes(people: People, world: World) -> list[str]:
     notes = []
+    if not any(turn.decision.items for turns in people.dialogues for turn in turns):
+        notes.append(
+            f"human recommenders name nothing that world {world.name} has: recall is not measured; "
+            "another --world may have it"
+        )
     if not people.talks.labelled:
         notes.append(f"{people.talks.corpus} has no strategy labels: strategy agreement is not measured")
     if people.unseen is not None and not people.unseen.all():

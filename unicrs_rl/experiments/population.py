@@ -119,7 +119,7 @@ def meet(
         "world": world.name,
         "world_fingerprint": world.fingerprint,
         "protocol": {
-            "user": config.user,
+            "user": config.seekers_name,
             "seekers": realised.told(config.seekers),
             "turns": config.limit,
             "slate": config.slate,

@@ -77,6 +77,9 @@ def _comparison(folder: RunFolder) -> str:
     problem = next(jsonschema.Draft202012Validator(schema()).iter_errors(found), None)
     if problem is not None:
         raise InputError(f"{folder.results}: not the results of a run ({problem.message[:80]})")
+    known = set.intersection(*(set(entry["metrics"]) for entry in found["arms"].values()))
+    if missing := [metric.name for metric in METRICS if metric.name not in known]:
+        raise InputError(f"{folder.results}: of an earlier version of unicrs-rl, without {missing[0]!r}")
     course = {arm: Course() for arm in found["arms"]}
     traces = []
     for line in folder.read_traces():

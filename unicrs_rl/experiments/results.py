@@ -74,7 +74,7 @@ def results(
         "world": world,
         "world_fingerprint": fingerprint,
         "protocol": {
-            "user": config.user,
+            "user": config.seekers_name,
             "seekers": realised.told(config.seekers),
             "turns": config.limit,
             "slate": config.slate,

@@ -250,6 +250,11 @@ class RunFolder:
             old = what(tomllib.loads(self.config_file.read_text("utf-8")))
             new = what(tomllib.loads(config.toml()))
             changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+            if changed and changed[0] not in old:
+                raise InputError(
+                    f"{self.path}: was started without the setting {changed[0]!r}, maybe by an earlier "
+                    "version; it cannot be resumed"
+                )
             if changed:
                 raise InputError(
                     f"{self.path}: was started with another {changed[0]!r}; it cannot be resumed"

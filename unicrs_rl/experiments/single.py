@@ -127,7 +127,7 @@ def evaluate_arm(
         "seed": seed,
         "world": world.name,
         "split": split.value,
-        "user": config.user,
+        "user": config.seekers_name,
         "protocol": config.protocol.value,
         "turns": config.limit,
         "reject": config.reject.value,

@@ -108,7 +108,7 @@ def seekers_named(config: RunConfig) -> str:
         said.append(f"population {settings.population.value}")
     for name, setting in settings.latents.items():
         said.append(f"{name} {_SET[setting.kind]}")
-    return f"{config.user} seekers" + (f" ({', '.join(said)})" if said else "")
+    return f"{config.seekers_name} seekers" + (f" ({', '.join(said)})" if said else "")
 
 
 def _turned(row: Mapping[str, Any]) -> dict[str, Any]:

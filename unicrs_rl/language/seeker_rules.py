@@ -39,9 +39,30 @@ _TASTE, _NOT_TASTE = _any("taste"), _any("not_taste")
 _SYNONYMS = {
     genre: re.compile(rf"\b(?:{said})\b") for line in _CUES["synonyms"] for genre, said in [line.split(" = ")]
 }
-_ABOUT_IT = re.compile(r"\W*(?:\w+[, ]+){0,2}?(?:is|was|are|were|isn't|how)\b", re.IGNORECASE)
 _PRIVATE = 0xF0000
 """Where characters begin that mean nothing and can stand for names."""
+_NAME = f"[{chr(_PRIVATE)}-{chr(_PRIVATE + 0xFFFD)}]"
+_IDIOMS = [
+    (re.compile(said, re.IGNORECASE), plain)
+    for line in _CUES["idioms"]
+    for plain, said in [line.split(" = ", 1)]
+]
+_CONTRAST = re.compile(
+    rf"(?:, (?:and |but |yet |while )?| (?:and |but |yet |while ))(?="
+    rf"(?:the )?{_NAME}s? (?:(?!n?or\b)\w+ ){{0,2}}(?:not\b|no\b|never\b|nope\b|nah\b|isn't\b|don't\b)"
+    rf"|(?:but |just )(?:no|not|never) (?:the |any |a )?{_NAME})",
+    re.IGNORECASE,
+)
+"""Where one name is set against another: "comedy for sure, horror not so much"."""
+_ECHO = re.compile(
+    rf"((?:^|[.!?] )(?:\w+[,!.]* )?(?:(?:a|an|some|more) )?{_NAME}s?)"
+    rf"(?:(?: \w+)?\?+|[.!]+(?=[^.!?{chr(_PRIVATE)}-{chr(_PRIVATE + 0xFFFD)}]*"
+    rf"\b(?:it|them|those|that (?:stuff|kind|sort)|these|this stuff)\b)) "
+    rf"(?=[^.!?{chr(_PRIVATE)}-{chr(_PRIVATE + 0xFFFD)}]*(?:[.!]|$))",
+    re.IGNORECASE,
+)
+"""A name said back, which the next sentence is about: "Romance? Can't stand that stuff."."""
+_ABOUT_IT = re.compile(r"\W*(?:\w+[, ]+){0,2}?(?:is|was|are|were|isn't|how)\b", re.IGNORECASE)
 _NO_THEN_WISH = re.compile(
     r"((?:^|[.!?] )(?:no|nope|nah|not)\b[^.!?,]*(?:, not [^.!?,]*)?), "
     r"(?=(?:i(?:'m| am|'d| would| want| need| prefer)|can|could|do you|give|show|please|maybe|something|"
@@ -117,12 +138,19 @@ def read_words(
 def _in_terms_of(lexicon: Lexicon, text: str, mentions: Sequence[Mention]) -> str:
     """The text with genres by the names that the catalogue has for them, other than in "is it scary?".
 
-    A "no" ends where a wish begins ("no, not that one, I want a comedy"). Names stay as they are.
+    Idioms give way to plain words. A "no" ends where a wish begins ("no, not that one, I want a comedy"),
+    a sentence where one name is set against another, and a name said back goes with what is said of it.
+    Names stay as they are.
     """
     names = [text[mention.start : mention.end] for mention in mentions]
     for place, mention in reversed(list(enumerate(mentions))):
         text = f"{text[: mention.start]}{chr(_PRIVATE + place)}{text[mention.end :]}"
+    text = text.replace("’", "'")
+    for said, plain in _IDIOMS:
+        text = said.sub(plain, text)
     text = _NO_THEN_WISH.sub(r"\1. ", text)
+    text = _CONTRAST.sub(". ", text)
+    text = _ECHO.sub(r"\1, ", text)
     sentences = []
     for sentence in _SENTENCE.findall(text):
         if not (sentence.rstrip().endswith("?") and _ABOUT_IT.match(sentence)):

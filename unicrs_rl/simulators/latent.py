@@ -162,7 +162,6 @@ class LatentSeekers(Seekers):
         self._uses[rows] = 0
         self._lists_in_a_row[rows] = 0
         self._disclosed[rows] = 0
-        self.beliefs.start(rows, batch)
         self.digressions.start(rows, keys, batch)
         self._aim(rows)
 

@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import Act
-from unicrs_rl.simulators.intentions import Intentions
 from unicrs_rl.simulators.seekers import (
     NOTHING,
     Actions,
@@ -53,6 +52,7 @@ class McrSeekers(Seekers):
         answers = np.where(asked, np.where(yes, Answer.YES, Answer.NO), Answer.NONE)
         hit = (actions.items == targets[:, None]) & (actions.act == Act.RECOMMEND)[:, None]
         place = np.where(hit.any(axis=1), hit.argmax(axis=1), NOTHING)
+        self.hear(rows, actions)
         self.turns[rows] += 1
         n = len(rows)
         return Replies(
@@ -72,7 +72,3 @@ class McrSeekers(Seekers):
     @override
     def latents(self, row: int) -> dict[str, float]:
         return {}
-
-    @override
-    def intentions(self, row: int, item: int) -> Intentions | None:
-        return None

@@ -24,7 +24,7 @@ from unicrs_rl.graphs.world import Session, World
 from unicrs_rl.language.boundary import LanguageModel
 from unicrs_rl.simulators.drift import DriftDetector
 from unicrs_rl.simulators.goals import Goal
-from unicrs_rl.simulators.intentions import Belief, Intentions
+from unicrs_rl.simulators.intentions import Belief, Credence, Intentions, ItemBeliefs
 from unicrs_rl.simulators.settings import SeekerConfig
 from unicrs_rl.simulators.wording import Manner, word_opening, word_reply
 
@@ -163,6 +163,9 @@ class Seekers(ABC):
         self.keys = np.zeros(0, dtype=np.uint64)
         self.turns = np.zeros(0, dtype=np.int64)
         self.detector = DriftDetector(context.world.catalogue)
+        credence = Credence()
+        self.beliefs = ItemBeliefs(credence if self.strategic else replace(credence, opinion=0.0))
+        self._fits: dict[int, NDArray[np.float64]] = {}
         self._goals: dict[int, Goal] = {}  # of conversations in words; nothing is tracked without
 
     @classmethod
@@ -193,9 +196,10 @@ class Seekers(ABC):
         self.targets[rows] = [self.sessions[row].target for row in rows]
         self.keys[rows] = [self.sessions[row].key for row in rows]
         self.turns[rows] = 0
-        if self._goals:
-            for row in rows.tolist():
-                self._goals.pop(row, None)
+        self.beliefs.start(rows, len(self.sessions))
+        for memory in (self._goals, self._fits):
+            for row in rows.tolist() if memory else ():
+                memory.pop(row, None)
 
     @abstractmethod
     def opening(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -209,9 +213,10 @@ class Seekers(ABC):
     def latents(self, row: int) -> dict[str, float]:
         """Hidden variables of a conversation now, for the trace; no policy may see them."""
 
-    @abstractmethod
-    def intentions(self, row: int, item: int) -> Intentions | None:
-        """Watching intention for an item, where this kind of seeker has one."""
+    def intentions(self, row: int, item: int) -> Intentions:
+        """Watching intention for an item, as it follows from what is believed of it."""
+        fits = self.fits(row)
+        return self.beliefs.intentions(row, item, float(fits[item]), float(fits.mean()))
 
     def aim(self, row: int) -> Goal:
         """What it is after, before anything is said: its target, with all that this has."""
@@ -227,9 +232,40 @@ class Seekers(ABC):
         goal = self._goals.get(row)
         return goal and replace(goal, patience=self.patience(row))
 
-    def belief(self, row: int) -> Belief | None:  # noqa: ARG002  here nothing depends on it
-        """What it believes of the item considered last; ``None`` before there is one, or without beliefs."""
-        return None
+    def belief(self, row: int) -> Belief | None:
+        """What it believes of the item considered last; ``None`` before there is one, or without words."""
+        item = int(self.beliefs.considered[row])
+        if item == NOTHING:
+            return None
+        fits = self.fits(row)
+        return self.beliefs.belief(row, item, float(fits[item]), float(fits.mean()))
+
+    def fits(self, row: int) -> NDArray[np.float64]:
+        """How well each item fits what is wanted, in [0, 1]: ``[items]``.
+
+        By likeness to the target; without a target, the share of the wishes that the item meets.
+        """
+        if row not in self._fits:
+            goal, catalogue = self.aim(row), self.world.catalogue
+            if goal.targets:
+                likeness = (catalogue.content[list(goal.targets)] @ catalogue.content.T).toarray().max(axis=0)
+                likeness[list(goal.targets)] = 1.0
+            else:
+                met = catalogue.item_attributes[:, sorted(goal.wants)]
+                likeness = np.asarray(met.sum(axis=1)).ravel() / max(1, len(goal.wants))
+            self._fits[row] = likeness.astype(np.float64)
+        return self._fits[row]
+
+    def hear(self, rows: NDArray[np.int64], actions: Actions) -> None:
+        """Learn of the items on offer from the words of a turn; moods, where there are any, weigh more."""
+        if not actions.utterances:
+            return
+        best = actions.items[:, 0].copy()
+        for index in np.flatnonzero(best != NOTHING).tolist():
+            offered = actions.items[index][actions.items[index] != NOTHING]
+            best[index] = offered[self.fits(int(rows[index]))[offered].argmax()]
+        neutral = np.zeros(len(rows))
+        self.beliefs.hear(rows, actions, best, neutral, neutral)
 
     def ratings(self, row: int) -> Mapping[str, float] | None:  # noqa: ARG002  here nothing depends on it
         """What it thinks of the recommender now, 1 to 5 by question, where this kind rates."""

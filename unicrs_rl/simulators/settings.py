@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -113,6 +114,9 @@ class SeekerConfig(_Closed):
     )
 
 
+_PAIRS = {"normal": "MEAN,SD", "uniform": "LOW,HIGH"}
+
+
 def parse_latent(text: str) -> tuple[str, dict[str, Any]]:
     """``NAME=VALUE`` of the command line: ``1.5``, ``sweep:-1,0,1``, ``normal:0,2`` or ``uniform:-1,1``.
 
@@ -134,4 +138,8 @@ def parse_latent(text: str) -> tuple[str, dict[str, Any]]:
         )
     if how == "pin" and len(found) != 1:
         raise ValueError(f"{text!r}: one number pins; several are sweep:A,B,…")
+    if how in _PAIRS and len(found) != 2:
+        raise ValueError(f"{text!r}: {how} needs two numbers, {how}:{_PAIRS[how]}")
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{text!r}: finite numbers are expected")
     return name.strip(), {how: found[0] if how == "pin" else found}

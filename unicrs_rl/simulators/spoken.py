@@ -24,7 +24,6 @@ from unicrs_rl.language.phrases import with_article
 from unicrs_rl.language.titles import masked
 from unicrs_rl.simulators.drift import DriftDetector, complaint
 from unicrs_rl.simulators.goals import Goal
-from unicrs_rl.simulators.intentions import Intentions
 from unicrs_rl.simulators.seekers import (
     NOTHING,
     Actions,
@@ -151,6 +150,7 @@ class SpokenSeekers(Seekers):
         if not actions.utterances:
             raise InputError("these seekers need words: they cannot be met at the semantic surface")
         moments = [_moment(actions, index) for index in range(len(rows))]
+        self.hear(rows, actions)
         replies = self._answer(rows.tolist(), moments)
         self.turns[rows] += 1
         return _arrays(actions, replies)
@@ -170,10 +170,6 @@ class SpokenSeekers(Seekers):
     @override
     def latents(self, row: int) -> dict[str, float]:
         return {"patience": round(self.patience(row), 4)}
-
-    @override
-    def intentions(self, row: int, item: int) -> Intentions | None:
-        return None
 
     def turns_left(self, row: int) -> int:
         """Further turns that lead nowhere which the seeker bears."""

@@ -121,7 +121,7 @@ def calibrate(
     if bootstrap < 2:
         raise InputError(f"--bootstrap {bootstrap}: intervals need 2 resamples or more")
     found = _read(corpora, data)
-    notes: list[str] = []
+    notes = list(inspired.doubts(found.rated))
     rated_dialogues = [d for corpus in found.rated for d in corpus.dialogues if rated(d)]
     traits = personality(found.rated)
     estimated = None
@@ -202,12 +202,16 @@ def _hashes(corpus: str, files: Sequence[Path]) -> dict[str, str]:
 
 
 def _too_few(found: _Corpora, count: int) -> str:
-    missing = "; ".join(dict.fromkeys(note for corpus in found.rated for note in corpus.notes))
-    why = (
-        f"only {count} dialogues have an outcome and ratings ({ENOUGH} are needed)"
-        if count
-        else f"{','.join(found.heard)} has no surveys{f' ({missing})' if missing else ''}"
-    )
+    answered = {question for corpus in found.rated for d in corpus.dialogues for question in d.survey}
+    unanswered = [question for question in PERCEPTS.values() if question not in answered]
+    if count:
+        why = f"only {count} dialogues have an outcome and ratings ({ENOUGH} are needed)"
+    elif answered and unanswered:
+        plural = "" if len(unanswered) == 1 else "s"
+        why = f"{inspired.PERCEPTIONS}: column{plural} {', '.join(unanswered)} missing or without ratings"
+    else:
+        missing = "; ".join(dict.fromkeys(note for corpus in found.rated for note in corpus.notes))
+        why = f"{','.join(found.heard)} has no surveys{f' ({missing})' if missing else ''}"
     return f"{why}: the effects are those of the packaged table; only off-path rates and diversity are new"
 
 

@@ -38,7 +38,8 @@ _FILES = {
     Split.TEST: ("inspired-test.jsonl", "test.tsv"),
 }
 _OUTCOMES = "list_of_dialog_ids_with_movie_id_all.tsv"
-_PERCEPTIONS = "seeker_partner_perception.tsv"
+PERCEPTIONS = "seeker_partner_perception.tsv"
+"""The table of the seekers' ratings."""
 _SURVEY_LINKS = ("rec_survey_link.tsv", "rec_demographic.tsv")
 _PERSONALITY = "seeker_personality.tsv"
 BIG_FIVE = ("Extrovert", "Agreeable", "Conscientious", "Neurotic", "Open")
@@ -93,6 +94,8 @@ class Corpus:
         linked_dialogues: dialogues with at least one item of the catalogue in the recommender's words.
         with_outcome: dialogues whose outcome is known.
         with_survey: dialogues whose seeker's ratings are known.
+        with_case: dialogues whose outcome stands both in the list and, as ``case``, with the ratings.
+        other_case: of these, those in which the two disagree: signs of a wrong link.
         without_turns: dialogues left out because the recommender says nothing in them.
         seekers: who the seeker of a dialogue is, by the dialogue's id, as far as it is known.
         notes: what was not there or could not be linked, for people.
@@ -104,6 +107,8 @@ class Corpus:
     linked_dialogues: int = 0
     with_outcome: int = 0
     with_survey: int = 0
+    with_case: int = 0
+    other_case: int = 0
     without_turns: int = 0
     seekers: Mapping[str, Person] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -126,6 +131,14 @@ class Corpus:
 
 
 @dataclass(frozen=True, slots=True)
+class _Survey:
+    """What a seeker said afterwards: ratings by question, and the outcome (empty: not in the table)."""
+
+    ratings: Mapping[str, float]
+    case: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Line:
     dialogue: str
     seeker: bool
@@ -142,7 +155,7 @@ def splits(data: Path) -> list[Split]:
 
 def files(data: Path) -> list[Path]:
     """The files of the corpus that are in a folder: dialogues, outcomes, links, ratings, personality."""
-    groups = (*_FILES.values(), (_OUTCOMES,), _SURVEY_LINKS, (_PERCEPTIONS,), (_PERSONALITY,))
+    groups = (*_FILES.values(), (_OUTCOMES,), _SURVEY_LINKS, (PERCEPTIONS,), (_PERSONALITY,))
     return [path for names in groups if (path := _find(data, *names)) is not None]
 
 
@@ -180,6 +193,14 @@ def read(
         _dialogue(name, rows if turns is Turns.UTTERANCE else _merged(rows), lexicon, outcomes, surveys)
         for name, rows in spoken.items()
     )
+    agreeing = [
+        survey.case == outcomes[name][0]
+        for name in spoken
+        if name in outcomes
+        and (survey := surveys.get(outcomes[name][1]))
+        and survey.case
+        and outcomes[name][0]
+    ]
     titles = [title for line in lines for title in line.titles]
     linked = sum(lexicon is not None and lexicon.item_id(title) is not None for title in titles)
     corpus = Corpus(
@@ -189,12 +210,25 @@ def read(
         linked_dialogues=sum(any(turn.decision.items for turn in d.turns) for d in dialogues),
         with_outcome=sum(d.outcome is not None for d in dialogues),
         with_survey=sum(bool(d.survey) for d in dialogues),
+        with_case=len(agreeing),
+        other_case=agreeing.count(False),
         without_turns=len(by_dialogue) - len(spoken),
         seekers={
             name: people[survey] for name in spoken if (survey := outcomes.get(name, ("", ""))[1]) in people
         },
     )
-    return replace(corpus, notes=_notes(root, corpus))
+    return replace(corpus, notes=(*_notes(root, corpus), *doubts([corpus])))
+
+
+def doubts(corpora: Sequence[Corpus]) -> tuple[str, ...]:
+    """What speaks against the links of dialogues to ratings, over several splits; for people."""
+    other, known = sum(c.other_case for c in corpora), sum(c.with_case for c in corpora)
+    if not other:
+        return ()
+    return (
+        f"the surveys' own outcome (case) disagrees with the dialogue's on {other} of {known}: "
+        "are they linked rightly?",
+    )
 
 
 def _find(root: Path, *names: str) -> Path | None:
@@ -213,9 +247,7 @@ def _notes(root: Path, corpus: Corpus) -> tuple[str, ...]:
         notes.append(f"no outcomes and no ratings: {_OUTCOMES} is not there")
     elif corpus.with_outcome < count:
         notes.append(f"{count - corpus.with_outcome} of {count} dialogues without outcome")
-    missing = [
-        " or ".join(names) for names in ((_PERCEPTIONS,), _SURVEY_LINKS) if _find(root, *names) is None
-    ]
+    missing = [" or ".join(names) for names in ((PERCEPTIONS,), _SURVEY_LINKS) if _find(root, *names) is None]
     if missing:
         notes.append(f"no ratings: {' and '.join(missing)} not there")
     elif _find(root, _OUTCOMES) is not None and corpus.with_survey < count:
@@ -315,7 +347,7 @@ def _dialogue(
     lines: Sequence[_Line],
     lexicon: Lexicon | None,
     outcomes: Mapping[str, tuple[str, str]],
-    surveys: Mapping[str, Mapping[str, float]],
+    surveys: Mapping[str, _Survey],
 ) -> Dialogue:
     """A turn for each recommender utterance; what the seeker says next is its reply.
 
@@ -334,7 +366,7 @@ def _dialogue(
         said = (_decision(line, text, lexicon), text)
     _close(dialogue, said, heard)
     label, survey = outcomes.get(name, ("", ""))
-    dialogue.survey = surveys.get(survey, {})
+    dialogue.survey = surveys[survey].ratings if survey in surveys else {}
     if label:
         dialogue.outcome = Outcome(label == ACCEPTED, len(dialogue.turns), label=label)
     return dialogue
@@ -373,17 +405,20 @@ def _read_outcomes(root: Path) -> dict[str, tuple[str, str]]:
     return {row["dialog_id"]: (row["fine_label"], row["rec_survey_id"]) for row in rows}
 
 
-def _read_surveys(root: Path) -> dict[str, dict[str, float]]:
-    """The recommender's survey -> the seeker's ratings of the recommender, 1 to 5."""
-    links, path = _find(root, *_SURVEY_LINKS), _find(root, _PERCEPTIONS)
+def _read_surveys(root: Path) -> dict[str, _Survey]:
+    """The recommender's survey -> the seeker's ratings of the recommender, 1 to 5, and its outcome."""
+    links, path = _find(root, *_SURVEY_LINKS), _find(root, PERCEPTIONS)
     if links is None or path is None:
         return {}
     pair = ("seeker_id", "recommender_id")
-    ratings = {(row[pair[0]], row[pair[1]]): _ratings(row) for row in _rows(path, *pair)}
+    given = {
+        (row[pair[0]], row[pair[1]]): _Survey(_ratings(row), row.get("case") or "")
+        for row in _rows(path, *pair)
+    }
     pairs = {
         row["rec_survey_id"]: (row[pair[0]], row[pair[1]]) for row in _rows(links, "rec_survey_id", *pair)
     }
-    return {survey: ratings[who] for survey, who in pairs.items() if who in ratings}
+    return {survey: given[who] for survey, who in pairs.items() if who in given}
 
 
 def _read_people(root: Path) -> dict[str, Person]:
