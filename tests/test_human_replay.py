@@ -438,3 +438,18 @@ def test_redial_as_it_is(shared: Path, tmp_path: Path) -> None:
     recall = found["arms"]["greedy"]["recall"]
     assert recall["1"]["value"] <= recall["5"]["value"] <= recall["10"]["value"] <= recall["50"]["value"]
     assert recall["50"]["value"] > 0.05
+
+
+def test_redial_in_which_no_recommender_speaks_is_one_line(shared: Path, tmp_path: Path) -> None:
+    source, folder = shared / "data" / "redial", tmp_path / "redial"
+    folder.mkdir()
+    for path in source.iterdir():
+        (folder / path.name).symlink_to(path.resolve())
+    with (source / "valid_data.jsonl").open() as lines:
+        dialogue = json.loads(next(lines))
+    seeker = dialogue["initiatorWorkerId"]
+    dialogue["messages"] = [said for said in dialogue["messages"] if said["senderWorkerId"] == seeker]
+    (folder / "test_data.jsonl").write_text(json.dumps(dialogue) + "\n")
+    _, config = replay_settings(SETTINGS | {"world": "movies"}, None, None, folder)
+    with pytest.raises(InputError, match="in none of the dialogues of test does a recommender speak"):
+        replay(config, ("greedy",), None, Source("redial", folder, Split.TEST))

@@ -50,7 +50,8 @@ _IDIOMS = [
 _CONTRAST = re.compile(
     rf"(?:, (?:and |but |yet |while )?| (?:and |but |yet |while ))(?="
     rf"(?:the )?{_NAME}s? (?:(?!n?or\b)\w+ ){{0,2}}(?:not\b|no\b|never\b|nope\b|nah\b|isn't\b|don't\b)"
-    rf"|(?:but |just )(?:no|not|never) (?:the |any |a )?{_NAME})",
+    rf"|(?:but |just )(?:no|not|never) (?:the |any |a )?{_NAME}"
+    r"|(?:the )?(?:others?|rest|everything else|anything else)\b)",
     re.IGNORECASE,
 )
 """Where one name is set against another: "comedy for sure, horror not so much"."""

@@ -193,14 +193,9 @@ def read(
         _dialogue(name, rows if turns is Turns.UTTERANCE else _merged(rows), lexicon, outcomes, surveys)
         for name, rows in spoken.items()
     )
-    agreeing = [
-        survey.case == outcomes[name][0]
-        for name in spoken
-        if name in outcomes
-        and (survey := surveys.get(outcomes[name][1]))
-        and survey.case
-        and outcomes[name][0]
-    ]
+    told = [outcomes[name] for name in spoken if name in outcomes]
+    cases = [(label, surveys[survey].case) for label, survey in told if survey in surveys]
+    agreeing = [label == case for label, case in cases if label and case]
     titles = [title for line in lines for title in line.titles]
     linked = sum(lexicon is not None and lexicon.item_id(title) is not None for title in titles)
     corpus = Corpus(
