@@ -215,6 +215,76 @@ def test_nothing_is_tracked_without_words_or_where_it_is_switched_off(
         assert not any(turn.reply.drift for e in episodes for turn in e.dialogue.turns)
 
 
+# -- what words are built like
+
+
+@pytest.mark.parametrize(
+    ("text", "offered", "takes"),
+    [
+        ("so put me down for Saw", False, True),
+        ("We would be delighted to see Saw tonight.", False, True),
+        ("gonna watch superbad", False, True),
+        ("Could you order Saw for us?", False, True),
+        ("Very nice, make the booking.", True, True),
+        ("ima watch it n thats that", True, True),
+        ("Very nice, make the booking.", False, False),
+        ("I saw Saw and loved it.", True, False),
+        ("I'm not going to watch Saw.", True, False),
+        ("If it is short I will watch Saw.", True, False),
+        ("I want to see something like Saw.", True, False),
+        ("Should I watch Saw?", True, False),
+    ],
+)
+def test_an_offer_is_taken_by_a_wish_of_ones_own_to_get_it(
+    movies: World, text: str, offered: bool, takes: bool
+) -> None:
+    lexicon = movies.catalogue.lexicon
+    saw = next(i for i, name in enumerate(lexicon.items) if name == "Saw (2004)")
+    assert read_words(lexicon, text, offered=(saw,) if offered else ()).accepts == takes
+
+
+@pytest.mark.parametrize(
+    ("text", "swaps"),
+    [
+        ("whatre u into", True),
+        ("hey so what kinda stuff do u like", True),
+        ("You really ought to see Casablanca.", True),
+        ("u rly gotta see Casablanca", True),
+        ("I strongly advise you to consider Casablanca.", True),
+        ("whatever u like is fine", False),
+        ("You should find me a comedy.", False),
+        ("You could pick a comedy for me.", False),
+        ("You should know that I love comedy.", False),
+        ("what u got", False),
+    ],
+)
+def test_urging_and_asking_for_taste_are_the_recommenders(movies: World, text: str, swaps: bool) -> None:
+    assert read_words(movies.catalogue.lexicon, text).swaps == swaps
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sure y not", "liked"),
+        ("suppose so", "liked"),
+        ("Fine by me.", "liked"),
+        ("yesss plsss", "liked"),
+        ("cant stand it", "disliked"),
+        ("That is of no great consequence, dear.", "open"),
+        ("It is all the same to me.", "open"),
+        ("Makes no difference.", "open"),
+        ("im not fussed", "open"),
+    ],
+)
+def test_short_answers_are_to_what_was_asked(movies: World, text: str, said: str) -> None:
+    lexicon = movies.catalogue.lexicon
+    comedy = lexicon.attributes.index("comedy")
+    words = read_words(lexicon, text, asked=(comedy,))
+    assert {kind: getattr(words, kind) for kind in ("liked", "disliked", "open") if getattr(words, kind)} == {
+        said: (comedy,)
+    }
+
+
 # -- labelled replies
 
 

@@ -22,20 +22,29 @@ _KNOWN, _NEW, _ATTRIBUTE = "<known>", "<new>", "<attribute>"
 """What stands for a title that is being talked of, for another one, and for an attribute."""
 _SPELLING = {short: long for line in _CUES["spelling"] for short, long in [line.split(" = ")]}
 _SHORT = re.compile(
-    rf"(?<![\w'<])(?:{'|'.join(map(re.escape, sorted(_SPELLING, key=len, reverse=True)))})(?![\w'>])"
+    rf"(?<![\w'<])(?<!\w\.)(?:{'|'.join(map(re.escape, sorted(_SPELLING, key=len, reverse=True)))})"
+    r"(?![\w'>]|\.\w)",
+    re.IGNORECASE,
 )
+_DRAWN_OUT = re.compile(r"([a-hj-vx-z])\1{2,}(\w?)", re.IGNORECASE)
+"""A letter said long: "sooo", "coool"; not "III", not "www"."""
+_PIECES = [line.split(" = ", 1) for line in _CUES["pieces"]]
 
 
 def _any(section: str) -> re.Pattern[str]:
     """The alternatives of a section of the cue file as one expression."""
     either = "|".join(f"(?:{pattern})" for pattern in _CUES[section])
+    for sign, piece in _PIECES:
+        either = either.replace(sign, piece)
     return re.compile(either.replace("<item>", f"(?:{_KNOWN}|{_NEW})"))
 
 
 _TAKES, _TAKES_IF_OFFERED, _NOT_YET = _any("takes"), _any("takes_if_offered"), _any("not_yet")
+_INTENDS, _INTENDS_OFFERED, _REQUESTS = _any("intends"), _any("intends_offered"), _any("requests")
+_HARMLESS, _PAST = _any("harmless"), _any("past")
 _DECLINES, _CHANGES, _ANYTHING = _any("declines"), _any("changes"), _any("anything")
 _SWAPS, _OWN_REQUEST = _any("swaps"), _any("own_request")
-_TASTE, _NOT_TASTE = _any("taste"), _any("not_taste")
+_TASTE, _NOT_TASTE, _ASKS = _any("taste"), _any("not_taste"), _any("asks")
 _SYNONYMS = {
     genre: re.compile(rf"\b(?:{said})\b") for line in _CUES["synonyms"] for genre, said in [line.split(" = ")]
 }
@@ -45,6 +54,14 @@ _NAME = f"[{chr(_PRIVATE)}-{chr(_PRIVATE + 0xFFFD)}]"
 _IDIOMS = [
     (re.compile(said, re.IGNORECASE), plain)
     for line in _CUES["idioms"]
+    for plain, said in [line.split(" = ", 1)]
+]
+_TITLE_BEFORE = re.compile(rf"(?:{'|'.join(_CUES['title_before'])})$")
+_TITLE = re.compile(rf"(?!(?:{'|'.join(_CUES['no_title'])})\b).{{4,}}")
+_FILLERS = re.compile("|".join(_CUES["fillers"]), re.IGNORECASE)
+_UNMARKED = [
+    (re.compile(said, re.IGNORECASE), plain)
+    for line in _CUES["unmarked"]
     for plain, said in [line.split(" = ", 1)]
 ]
 _CONTRAST = re.compile(
@@ -146,7 +163,7 @@ def _in_terms_of(lexicon: Lexicon, text: str, mentions: Sequence[Mention]) -> st
     names = [text[mention.start : mention.end] for mention in mentions]
     for place, mention in reversed(list(enumerate(mentions))):
         text = f"{text[: mention.start]}{chr(_PRIVATE + place)}{text[mention.end :]}"
-    text = text.replace("’", "'")
+    text = _spelled_out(text.replace("’", "'"))
     for said, plain in _IDIOMS:
         text = said.sub(plain, text)
     text = _NO_THEN_WISH.sub(r"\1. ", text)
@@ -162,10 +179,19 @@ def _in_terms_of(lexicon: Lexicon, text: str, mentions: Sequence[Mention]) -> st
     return "".join(sentences).translate({_PRIVATE + place: name for place, name in enumerate(names)})
 
 
+def _spelled_out(text: str) -> str:
+    """The text without the spelling and the fillers of chats."""
+    text = _DRAWN_OUT.sub(lambda drawn: drawn[1] * (2 if drawn[2] else 1) + drawn[2], text)
+    text = _SHORT.sub(lambda match: _SPELLING[match[0].casefold()], _FILLERS.sub("", text))
+    for said, plain in _UNMARKED:
+        text = said.sub(plain, text)
+    return text
+
+
 def _swaps(text: str) -> bool:
     """Whether words are the recommender's, or ask for the other one's taste."""
     own = _OWN_REQUEST.sub(" ", text)
-    questions = (sentence for sentence in _SENTENCE.findall(own) if sentence.endswith("?"))
+    questions = (sentence for sentence in _SENTENCE.findall(own) if _ASKS.search(sentence.strip()))
     return bool(_SWAPS.search(own)) or any(_TASTE.search(q) and not _NOT_TASTE.search(q) for q in questions)
 
 
@@ -176,14 +202,27 @@ def _mentions(lexicon: Lexicon, text: str, known: tuple[int, ...]) -> tuple[Ment
         for start, end in places(lexicon.items[item], text, expected=True):
             if all(end <= other.start or other.end <= start for other in found):
                 found.append(Mention(Entity.ITEM, item, start, end))
+    titled = text.title()
+    if text == text.lower() and len(titled) == len(text):  # its writer has no capitals for titles either
+        for other in lexicon.mentions(titled, known):
+            taken = any(other.start < m.end and m.start < other.end for m in found)
+            if other.entity is Entity.ITEM and not taken and _TITLE_BEFORE.search(text[: other.start]):
+                found += [other] if _TITLE.fullmatch(text[other.start : other.end]) else []
     return tuple(sorted(found, key=lambda mention: mention.start))
 
 
 def _taking(clause: str, offered: bool) -> bool:
-    """Whether a clause takes an offer: plainly, or by praise where something is on offer."""
-    if clause.rstrip().endswith("?") or _NOT_YET.search(clause):
+    """Whether a clause takes an offer: plainly, by praise where something is on offer, or by its build, as
+    a wish or request of the speaker's to get an item; not if it denies, doubts or asks.
+    """
+    asking = clause.rstrip().endswith("?") and not _REQUESTS.search(clause)
+    clause = _REQUESTS.sub("i will ", _HARMLESS.sub("", clause))
+    if asking or _NOT_YET.search(clause):
         return False
-    return bool(_TAKES.search(clause) or (offered and _TAKES_IF_OFFERED.search(clause)))
+    if _TAKES.search(clause) or (offered and _TAKES_IF_OFFERED.search(clause)):
+        return True
+    intends = _INTENDS.search(clause) or (offered and _INTENDS_OFFERED.search(clause))
+    return bool(intends) and not _PAST.search(clause)
 
 
 def _blanked(text: str, mentions: Sequence[Mention], known: Sequence[int]) -> str:
@@ -192,8 +231,7 @@ def _blanked(text: str, mentions: Sequence[Mention], known: Sequence[int]) -> st
     for mention in mentions:
         parts += [text[end : mention.start], _sign(mention, known)]
         end = mention.end
-    lowered = " ".join("".join((*parts, text[end:])).casefold().replace("’", "'").split())
-    return _SHORT.sub(lambda match: _SPELLING[match[0]], lowered)
+    return " ".join("".join((*parts, text[end:])).casefold().replace("’", "'").split())
 
 
 def _sign(mention: Mention, known: Sequence[int]) -> str:
