@@ -67,7 +67,7 @@ def _folder(name: str, data: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a person says in one utterance.
+    """What a person says in one utterance, or in all of them before the other speaks.
 
     Attributes:
         items: of a world, that it names, in order, each once.
@@ -135,10 +135,10 @@ def _read_inspired(folder: Path, split: Split, lexicon: Lexicon) -> Talks:
     found = inspired.read(folder, split, lexicon)
     talks = []
     for dialogue in found.dialogues:
-        lines = [_heard(dialogue.opening.text, lexicon)]
+        lines = [heard(dialogue.opening.text, lexicon)]
         for turn in dialogue.turns:
             lines.append(Line(False, turn.utterance, turn.decision.items, turn.decision.strategy))
-            lines.append(_heard(turn.reply.text, lexicon))
+            lines.append(heard(turn.reply.text, lexicon))
         talks.append(Talk(dialogue.id, tuple(line for line in lines if line.text or not line.seeker)))
     marked = found.mentions > 0
     return Talks(
@@ -150,10 +150,15 @@ def _read_inspired(folder: Path, split: Split, lexicon: Lexicon) -> Talks:
     )
 
 
-def _heard(text: str, lexicon: Lexicon) -> Line:
+def heard(text: str, lexicon: Lexicon) -> Line:
     """A seeker's words."""
+    return Line(True, text, items_in(text, lexicon))
+
+
+def items_in(text: str, lexicon: Lexicon) -> tuple[int, ...]:
+    """The items that a text names, in order, each once."""
     items = (mention.id for mention in lexicon.mentions(text) if mention.entity is Entity.ITEM)
-    return Line(True, text, tuple(dict.fromkeys(items)))
+    return tuple(dict.fromkeys(items))
 
 
 def _read_redial(folder: Path, split: Split, lexicon: Lexicon) -> Talks:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import unicrs_rl
+from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.config import RunConfig
+from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.graphs.world import World
 from unicrs_rl.language.players import model_file
 from unicrs_rl.simulators.populations import seeker_kind
@@ -73,7 +75,7 @@ def provenance(config: RunConfig, world: World, starts: Mapping[str, Path] | Non
         "corpus": _hashes(_corpus_files(config.corpus), config.corpus) if config.corpus else {},
         "starts": {arm: _sha256(path) for arm, path in (starts or {}).items()},
         "weights": _weights(config),
-        "simulators": _simulators(config),
+        "simulators": _recommenders(config),
         "seekers": _seeker_files(config),
         "machine": _machine(),
     }
@@ -95,13 +97,12 @@ def _seeker_files(config: RunConfig) -> dict[str, str]:
     own = {f"{name}: {path.name}": path for path in seeker_kind(config.user).files(argument)}
     table = config.seekers.table
     files = own | ({f"effects: {table.name}": table} if table else {})
-    return {called: _sha256(path) for called, path in files.items()}
+    return {called: _sha256(path) for called, path in files.items() if path.is_file()}
 
 
-def _simulators(config: RunConfig) -> dict[str, str]:
-    """Hash of the weights of each trained simulator that takes part: as the user, or as an arm."""
-    runs = {"user": config.user.partition(":")[2]}
-    runs |= {arm: str(config.settings(arm).get("run", "")) for arm in config.arms}
+def _recommenders(config: RunConfig) -> dict[str, str]:
+    """Hash of the weights of each trained simulator that takes part as an arm."""
+    runs = {arm: str(config.settings(arm).get("run", "")) for arm in config.arms}
     files = {who: model_file(Path(run)) for who, run in runs.items() if run}
     return {who: _sha256(path) for who, path in files.items() if path.is_file()}
 
@@ -133,6 +134,21 @@ def changed_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | Non
             if old.get(name) != new.get(name):
                 return str(name)
     return None
+
+
+def check_corpus_unchanged(folder: RunFolder, now: Mapping[str, Any]) -> None:
+    """Look whether the corpus of a run to be resumed is the one it was started with.
+
+    Raises:
+        InputError: naming the file that is not.
+    """
+    if not folder.provenance.is_file():
+        return
+    changed = changed_file(folder.read_json(folder.provenance), now)
+    if changed is not None:
+        raise InputError(
+            f"{folder.path}: the corpus changed since this run was started ({changed}); use --force"
+        )
 
 
 def _corpus_files(corpus: Path) -> list[Path]:

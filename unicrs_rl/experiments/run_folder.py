@@ -119,6 +119,8 @@ class RunFolder:
     belongings: ClassVar[Belongings] = OF_RUN
     resolved: ClassVar[frozenset[str]] = frozenset({"world", "world_seed", "evaluation_seed", "train_batch"})
     """Settings that every run's ``config.toml`` has, and hardly one written by hand has all of."""
+    charted: ClassVar[bool] = True
+    """Whether the curves of trainings are kept in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -266,7 +268,8 @@ class RunFolder:
         if not self.results.is_file():
             self.parts.mkdir(exist_ok=True)
         self.embeddings.parent.mkdir(exist_ok=True)
-        self.curves.mkdir(exist_ok=True)
+        if self.charted:
+            self.curves.mkdir(exist_ok=True)
 
     def _is_run(self) -> bool:
         """Whether a run was started here, and not just a ``config.toml`` of somebody's put here."""

@@ -25,7 +25,7 @@ from unicrs_rl.dialogue import STRATEGIES, LabelMap
 from unicrs_rl.errors import InputError, unknown
 from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.config import OnExisting, Seed, explain, read_settings
-from unicrs_rl.experiments.provenance import changed_file, corpus_provenance
+from unicrs_rl.experiments.provenance import check_corpus_unchanged, corpus_provenance
 from unicrs_rl.experiments.run_folder import Belongings, RunFolder
 from unicrs_rl.experiments.training import Progress
 from unicrs_rl.graphs.readers import inspired
@@ -144,19 +144,13 @@ class PlannerFolder(RunFolder):
         r"|checkpoints/((planner|baselines)\.safetensors)?"
     )
     resolved: ClassVar[frozenset[str]] = frozenset({"stage", "corpus", "encoder", "warm_up"})
+    charted: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.planner = path / "checkpoints" / "planner.safetensors"
         self.baselines = path / "checkpoints" / "baselines.safetensors"
         self.warm_up = self.parts / "warm-up.safetensors"
-
-    def _lay_out(self, config: Any) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_atomically(self.config_file, config.toml())
-        self.planner.parent.mkdir(exist_ok=True)
-        if not self.results.is_file():
-            self.parts.mkdir(exist_ok=True)
 
 
 def is_supervised(run: Path) -> bool:
@@ -226,10 +220,8 @@ def train_planner(
     )
     origin = corpus_provenance(config.corpus)
     folder = PlannerFolder.open(out, config, existing)
-    if existing == "resume" and folder.provenance.is_file():
-        changed = changed_file(folder.read_json(folder.provenance), origin)
-        if changed is not None:
-            raise InputError(f"{out}: the corpus changed since this run was started ({changed}); use --force")
+    if existing == "resume":
+        check_corpus_unchanged(folder, origin)
     with folder.locked():
         if folder.results.is_file():
             folder.tidy()

@@ -8,6 +8,7 @@ which of these it has, and of no target. What it does not answer it leaves open.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from typing_extensions import override
 from unicrs_rl import draws
 from unicrs_rl.dialogue import Call, Reply
 from unicrs_rl.graphs.wishes import wish_of, wishes_met
-from unicrs_rl.language.players import player
+from unicrs_rl.language.players import model_file, player
 from unicrs_rl.language.roles import (
     Chat,
     Role,
@@ -50,6 +51,11 @@ class InterplaySeekers(SpokenSeekers):
         """Of each conversation, what was done in each turn, by the latest of the attempts."""
         self._attempts: dict[int, int] = {}
         """Of each conversation, how often the present turn has been played."""
+
+    @classmethod
+    @override
+    def files(cls, argument: str) -> tuple[Path, ...]:
+        return (model_file(Path(argument)),)
 
     @override
     def start(self, rows: NDArray[np.int64]) -> None:

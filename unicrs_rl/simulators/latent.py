@@ -34,7 +34,7 @@ from unicrs_rl.dialogue import ELICITATION, STRATEGIES, Act
 from unicrs_rl.graphs.states import padded
 from unicrs_rl.simulators.effects import PERCEPTS, EffectTable
 from unicrs_rl.simulators.goals import Goal
-from unicrs_rl.simulators.intentions import Belief, Credence, Intentions, ItemBeliefs
+from unicrs_rl.simulators.intentions import Credence, ItemBeliefs
 from unicrs_rl.simulators.latents import FELT, MOODS, TRAITS, Population
 from unicrs_rl.simulators.off_path import Digressions, Urges, rates_of
 from unicrs_rl.simulators.seekers import (
@@ -234,15 +234,13 @@ class LatentSeekers(Seekers):
         return {name: 1 + int(step) for name, step in zip(PERCEPTS, steps, strict=True)}
 
     @override
-    def belief(self, row: int) -> Belief | None:
-        item = int(self.beliefs.considered[row])
-        if item == NOTHING:
-            return None
-        return self.beliefs.belief(row, item, float(self._fit[row, item]), float(self._usual[row]))
+    def fits(self, row: int) -> NDArray[np.float64]:
+        fits: NDArray[np.float64] = self._fit[row].astype(np.float64)
+        return fits
 
     @override
-    def intentions(self, row: int, item: int) -> Intentions:
-        return self.beliefs.intentions(row, item, float(self._fit[row, item]), float(self._usual[row]))
+    def fitting(self, row: int, item: int) -> tuple[float, float]:
+        return float(self._fit[row, item]), float(self._usual[row])
 
     def acceptance(self, rows: NDArray[np.int64], fit: NDArray[np.float64]) -> NDArray[np.float64]:
         """Chance that the seekers ``rows`` now accept items that fit this much (``[n]``): ``[n]``."""

@@ -170,11 +170,7 @@ class Seekers(ABC):
 
     @classmethod
     def files(cls, argument: str) -> tuple[Path, ...]:  # noqa: ARG003  for those that take one
-        """Files that this kind of seeker is made from, for the provenance of a run.
-
-        Raises:
-            InputError: if one is missing.
-        """
+        """Files that this kind of seeker is made from, for the provenance of a run."""
         return ()
 
     def reset(self, sessions: Sequence[Session]) -> NDArray[np.int64]:
@@ -215,8 +211,7 @@ class Seekers(ABC):
 
     def intentions(self, row: int, item: int) -> Intentions:
         """Watching intention for an item, as it follows from what is believed of it."""
-        fits = self.fits(row)
-        return self.beliefs.intentions(row, item, float(fits[item]), float(fits.mean()))
+        return self.beliefs.intentions(row, item, *self.fitting(row, item))
 
     def aim(self, row: int) -> Goal:
         """What it is after, before anything is said: its target, with all that this has."""
@@ -235,10 +230,12 @@ class Seekers(ABC):
     def belief(self, row: int) -> Belief | None:
         """What it believes of the item considered last; ``None`` before there is one, or without words."""
         item = int(self.beliefs.considered[row])
-        if item == NOTHING:
-            return None
+        return None if item == NOTHING else self.beliefs.belief(row, item, *self.fitting(row, item))
+
+    def fitting(self, row: int, item: int) -> tuple[float, float]:
+        """How well an item fits what is wanted, and how well items do on average."""
         fits = self.fits(row)
-        return self.beliefs.belief(row, item, float(fits[item]), float(fits.mean()))
+        return float(fits[item]), float(fits.mean())
 
     def fits(self, row: int) -> NDArray[np.float64]:
         """How well each item fits what is wanted, in [0, 1]: ``[items]``.

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from unicrs_rl.dialogue import Strategy
 from unicrs_rl.errors import InputError
-from unicrs_rl.experiments.corpora import INSPIRED, REDIAL, corpus_splits
+from unicrs_rl.experiments.corpora import INSPIRED, REDIAL, Line, corpus_splits, items_in
+from unicrs_rl.experiments.corpora import heard as seeker_line
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.readers import inspired, redial
 from unicrs_rl.graphs.readers.inspired import Turns
@@ -44,25 +44,11 @@ _HELD_OUT = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """All that one side says before the other speaks.
-
-    Attributes:
-        items: that it names; of the recommender, only those that the seeker did not name before.
-        strategy: of the recommender, where somebody labelled it.
-    """
-
-    seeker: bool
-    text: str
-    items: tuple[int, ...] = ()
-    strategy: Strategy | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class HumanTalk:
     """A human dialogue, and what became of it.
 
     Attributes:
+        lines: of the two in turn; of the recommender's items only those that the seeker did not name before.
         taken: items that the seeker took, in the order of their first naming by the recommender.
         liked: further items that the seeker likes.
     """
@@ -139,7 +125,7 @@ def _read_redial(folder: Path, world: World) -> tuple[list[HumanTalk], list[Huma
         for number, dialogue in enumerate(dialogues):
             kept_apart = dialogue.seeker in asked if world.name == REDIAL else number % _HELD_OUT == 0
             lines = tuple(
-                Line(m.by_seeker, m.text, m.items if same else _items_in(world.catalogue.lexicon, m.text))
+                Line(m.by_seeker, m.text, m.items if same else items_in(m.text, world.catalogue.lexicon))
                 for m in dialogue.messages
             )
             liked = dialogue.opinions.items() if same else ()
@@ -156,10 +142,10 @@ def _read_inspired(folder: Path, world: World) -> tuple[list[HumanTalk], list[Hu
         found = inspired.read(folder, split, world.catalogue.lexicon, Turns.MERGED).dialogues
         for number, dialogue in enumerate(found):
             kept_apart = number % _HELD_OUT == 0 if len(splits) == 1 else split is not Split.TRAIN
-            lines = [_seeker_line(dialogue.opening.text, world.catalogue.lexicon)]
+            lines = [seeker_line(dialogue.opening.text, world.catalogue.lexicon)]
             for turn in dialogue.turns:
                 lines.append(Line(False, turn.utterance, turn.decision.items, turn.decision.strategy))
-                lines.append(_seeker_line(turn.reply.text, world.catalogue.lexicon))
+                lines.append(seeker_line(turn.reply.text, world.catalogue.lexicon))
             good = dialogue.outcome is not None and dialogue.outcome.success
             offered = [item for turn in dialogue.turns for item in turn.decision.items]
             talk = _talk(dialogue.id, tuple(lines), set(offered[-1:]) if good else set())
@@ -168,15 +154,6 @@ def _read_inspired(folder: Path, world: World) -> tuple[list[HumanTalk], list[Hu
 
 
 _READERS = {REDIAL: _read_redial, INSPIRED: _read_inspired}
-
-
-def _seeker_line(text: str, lexicon: Lexicon) -> Line:
-    return Line(True, text, _items_in(lexicon, text))
-
-
-def _items_in(lexicon: Lexicon, text: str) -> tuple[int, ...]:
-    found = (mention.id for mention in lexicon.mentions(text) if mention.entity is Entity.ITEM)
-    return tuple(dict.fromkeys(found))
 
 
 def _talk(name: str, said: Sequence[Line], liked: set[int]) -> HumanTalk:

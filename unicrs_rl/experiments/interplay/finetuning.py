@@ -26,7 +26,7 @@ from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.config import OnExisting, Seed, explain, read_settings
 from unicrs_rl.experiments.corpora import REDIAL, corpus_folders
 from unicrs_rl.experiments.interplay.examples import Example, read_examples
-from unicrs_rl.experiments.provenance import changed_file, corpus_provenance
+from unicrs_rl.experiments.provenance import check_corpus_unchanged, corpus_provenance
 from unicrs_rl.experiments.run_folder import Belongings, RunFolder
 from unicrs_rl.experiments.training import Progress
 from unicrs_rl.graphs.world import World
@@ -141,18 +141,12 @@ class SimulatorFolder(RunFolder):
         r"|checkpoints/(model\.safetensors)?"
     )
     resolved: ClassVar[frozenset[str]] = frozenset({"role", "corpus", "model", "small"})
+    charted: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.model = model_file(path)
         self.training = self.parts / "training.safetensors"
-
-    def _lay_out(self, config: Any) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_atomically(self.config_file, config.toml())
-        self.model.parent.mkdir(exist_ok=True)
-        if not self.results.is_file():
-            self.parts.mkdir(exist_ok=True)
 
 
 def train_simulator(
@@ -173,10 +167,8 @@ def train_simulator(
     model = _new_model(config, vocabulary, examples.train)
     origin = _provenance(folders, world)
     folder = SimulatorFolder.open(out, config, existing)
-    if existing == "resume" and folder.provenance.is_file():
-        changed = changed_file(folder.read_json(folder.provenance), origin)
-        if changed is not None:
-            raise InputError(f"{out}: the corpus changed since this run was started ({changed}); use --force")
+    if existing == "resume":
+        check_corpus_unchanged(folder, origin)
     with folder.locked():
         if folder.results.is_file():
             folder.tidy()
