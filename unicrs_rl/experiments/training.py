@@ -109,7 +109,11 @@ class _Talking:
 
     def __init__(self, learner: Learner, components: Components) -> None:
         self.learner = learner
-        self.conversations = Conversations(components)
+        config = components.config
+        if not config.seekers.regenerate:  # nobody sees how seekers drift here, and no reply depends on it
+            seekers = config.seekers.model_copy(update={"tracking": False})
+            config = config.model_copy(update={"seekers": seekers})
+        self.conversations = Conversations(replace(components, config=config))
         self.unscored = True  # until the judge gives a score
 
     def __call__(self, batch: Sequence[Session]) -> dict[str, float]:
