@@ -39,6 +39,8 @@ class Breaker:
         self.patience = patience
         self.most = most
         self._clock = clock
+        self.answers = 0
+        """How often it has answered so far: what was found out before the last time is out of date."""
         self._failures = 0
         self._who: set[int] = set()
         self._gone_since: float | None = None
@@ -81,6 +83,7 @@ class Breaker:
 
     def answered(self) -> None:
         """Note that the endpoint answered."""
+        self.answers += 1
         if self._gone_since is not None:
             _LOG.warning("%s: is back after %.0f seconds", self.endpoint, self._clock() - self._gone_since)
             self._next = self._clock()
@@ -107,12 +110,16 @@ class Breaker:
             return False
         if len(self._who) < FAILURES:
             return True
-        self.trip(why)
+        self.trip(why, self.answers)
         return False
 
-    def trip(self, why: str) -> None:
-        """Count the endpoint as gone, unless it does already: several may find it out at once."""
-        if self._gone_since is not None:
+    def trip(self, why: str, answers: int) -> None:
+        """Count the endpoint as gone, unless it does already: several may find it out at once.
+
+        Args:
+            answers: ``answers`` when it was last seen to be gone; if it has answered since, it is back.
+        """
+        if self._gone_since is not None or self.answers > answers:
             return
         self._gone_since = self._clock()
         self._next = self._clock() + self._pause

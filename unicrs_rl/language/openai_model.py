@@ -244,6 +244,7 @@ class OpenAIModel(LanguageModel):
                 found = await self._send(task, prompt, n)
                 seconds = time.perf_counter() - started
                 known_gone = self._breaker.open
+                answers = self._breaker.answers  # looking whether it is there takes time
                 if not isinstance(found, _Fault):
                     self._breaker.answered()
                 elif found.limited:
@@ -252,7 +253,7 @@ class OpenAIModel(LanguageModel):
                     if await self._there():
                         self._breaker.well()
                     else:
-                        self._breaker.trip(found.why)
+                        self._breaker.trip(found.why, answers)
             if isinstance(found, _Reply):
                 return _Got(found, seconds, resent)
             if isinstance(found, _Got):
@@ -268,7 +269,7 @@ class OpenAIModel(LanguageModel):
                     )
                 return _Got(None, seconds, resent, f"no answer: {found.why}", lost=True)
             if failures > self.settings.retries and not self._breaker.open:
-                self._breaker.trip(found.why)  # it is not the request that is at fault
+                self._breaker.trip(found.why, answers)  # it is not the request that is at fault
             resent += 1
             await asyncio.sleep(pause)
 
