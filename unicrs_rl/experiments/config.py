@@ -82,6 +82,18 @@ class RewardConfig(_Closed):
     )
 
 
+class StatisticsConfig(_Closed):
+    """How a comparison is decided. Written down before it is run."""
+
+    primary: tuple[str, ...] = Field(
+        ("sr@15", "at"), min_length=1, description="metrics that decide, corrected for their number (Holm)"
+    )
+    level: float = Field(0.05, gt=0, lt=0.5, description="chance of a false positive over all of them")
+    looks: int = Field(
+        1, ge=1, le=20, description="how often the held-out dialogues are looked at, at equal steps"
+    )
+
+
 class Surface(StrEnum):
     """Where training conversations are held."""
 
@@ -190,6 +202,7 @@ class RunConfig(_Closed):
     )
     experts: Experts = Field(default=Experts(), description="experts of every arm, unless an arm has its own")
     reward: RewardConfig = Field(default=RewardConfig())
+    statistics: StatisticsConfig = Field(default=StatisticsConfig())
     arm: Mapping[str, Mapping[str, Any]] = Field(
         default_factory=dict,
         description="settings of single arms, by arm name; of a variant, NAME@VARIANT, over those of NAME",
