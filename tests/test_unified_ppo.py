@@ -19,7 +19,7 @@ from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.states import States
 from unicrs_rl.graphs.world import Seeker, Session, Split, World
 from unicrs_rl.policy.arms import arms, check_settings, learns
-from unicrs_rl.policy.base import ArmContext
+from unicrs_rl.policy.base import ArmContext, Policy
 from unicrs_rl.policy.rules import MaxEntropy
 from unicrs_rl.policy.unified_ppo import UnifiedPpo, clipped_surrogate, gae, value_errors
 from unicrs_rl.simulators.engine import Engine
@@ -98,7 +98,7 @@ def train(learner: UnifiedPpo, batches: int, size: int = 16, first: int = 0) -> 
     return curves
 
 
-def held_out(policy: UnifiedPpo | MaxEntropy, count: int = 256) -> tuple[float, float]:
+def held_out(policy: Policy, count: int = 256) -> tuple[float, float]:
     """Success and mean turns, failures counting all, on conversations of another seed."""
     held = engine()
     states = held.begin(sessions(count, seed=10_000))

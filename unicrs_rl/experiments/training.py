@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from unicrs_rl.errors import InputError
 from unicrs_rl.experiments import checkpoint, rollout
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.config import Selection, Surface, TrainTargets
-from unicrs_rl.experiments.conversation import Conversations
+from unicrs_rl.experiments.conversation import Conversations, Episode
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.graphs.world import Session, Split
 from unicrs_rl.policy.base import Learner, Tensors, named, under
@@ -52,7 +53,7 @@ def train(
     config = components.config
     path = folder.checkpoint(arm, seed)
     sessions = _sessions(components, learner.rollouts, seed)
-    done, earlier, finished, tried, unscored = _resume(learner, path, components)
+    done, earlier, finished, tried, unscored, taken = _resume(learner, path, components)
     if finished:
         return earlier
     started = time.perf_counter()
@@ -60,6 +61,7 @@ def train(
     semantic = config.surface is Surface.SEMANTIC
     lead = _Batched(learner, components) if semantic else _Talking(learner, components.of(arm))
     lead.unscored &= unscored
+    lead.taken.update(taken)
     every = max(config.train_batch, len(sessions) // CHECKPOINTS)
     saved = done
     with _writer(folder.tensorboard(arm, seed), done) as writer:
@@ -73,12 +75,13 @@ def train(
             if done - saved >= every or finished:
                 if semantic:
                     tried.add(learner, components, done, writer, earlier + time.perf_counter() - started)
+                steps = learner.gradient_steps  # all of them, whichever checkpoint is kept
                 if finished:
                     tried.write_success_by_turn(writer)
                     tried.give_back(learner)
                 writer.flush()  # a killed run goes on from this checkpoint, and so do its curves
                 seconds = earlier + time.perf_counter() - started
-                _save(learner, path, components, done, seconds, finished, tried, lead.unscored)
+                _save(learner, path, components, lead, done, seconds, steps, finished, tried)
                 saved = done
     return earlier + time.perf_counter() - started
 
@@ -115,6 +118,7 @@ class _Talking:
             config = config.model_copy(update={"seekers": seekers})
         self.conversations = Conversations(replace(components, config=config))
         self.unscored = True  # until the judge gives a score
+        self.taken: Counter[str] = Counter()
 
     def __call__(self, batch: Sequence[Session]) -> dict[str, float]:
         held = self.conversations.hold(self.learner, batch, learning=True)
@@ -126,6 +130,7 @@ class _Talking:
         episodes = [episode for episode in held if episode.session.key not in broken]
         turns = [turn for episode in episodes for turn in episode.dialogue.turns]
         self.unscored &= all(turn.score is None for turn in turns)
+        self.taken.update(_taken(held))
         n = max(1, len(episodes))
         return self.learner.learn() | {
             "episode/reward": sum(turn.reward for turn in turns) / n,
@@ -136,6 +141,15 @@ class _Talking:
         }
 
 
+def _taken(episodes: Collection[Episode]) -> dict[str, int]:
+    """Turns of conversations, and what they took of language models, the judge's and seekers' share too."""
+    turns = [turn for episode in episodes for turn in episode.dialogue.turns]
+    calls = [call for turn in turns for call in (*turn.calls, *turn.judge_calls, *turn.reply.calls)]
+    calls += [call for episode in episodes for call in episode.dialogue.opening.calls]
+    tokens = sum(call.tokens_in + call.tokens_out for call in calls)
+    return {"turns": len(turns), "calls": len(calls), "tokens": tokens}
+
+
 class _Batched:
     """Leads conversations in the batched engine."""
 
@@ -143,11 +157,13 @@ class _Batched:
         self.learner, self.components = learner, components
         self.engine = components.engine()
         self.unscored = False  # nobody judges
+        self.taken: Counter[str] = Counter()
 
     def __call__(self, batch: Sequence[Session]) -> dict[str, float]:
         if self.components.config.train_targets is TrainTargets.PRIOR:
             batch = rollout.dreamed(self.components, batch)
         found = rollout.hold(self.engine, self.learner, batch, learning=True)
+        self.taken.update(turns=int(found.turn.sum()), calls=0, tokens=0)
         return self.learner.learn() | {
             "episode/reward": float(found.reward.mean()),
             "episode/turns": float(found.turn.mean()),
@@ -223,26 +239,30 @@ def _writer(directory: Path, done: int) -> SummaryWriter:
     return SummaryWriter(str(directory), purge_step=done + 1)
 
 
-def _resume(learner: Learner, path: Path, components: Components) -> tuple[int, float, bool, _Tried, bool]:
-    """From a checkpoint: conversations led, seconds spent, whether training is finished, trials, and
-    whether the judge has given no score so far."""
+def _resume(
+    learner: Learner, path: Path, components: Components
+) -> tuple[int, float, bool, _Tried, bool, dict[str, int]]:
+    """From a checkpoint: conversations led, seconds spent, whether training is finished, trials,
+    whether the judge has given no score so far, and what was taken."""
     if not path.is_file():
-        return 0, 0.0, False, _Tried([], {}, None), True
+        return 0, 0.0, False, _Tried([], {}, None), True, {}
     tensors, header = checkpoint.load(path, components.world.fingerprint)
     learner.load(tensors, header["learner"])
     tried = _Tried(header["tried"], under("best.", tensors), header["best"], header["kept"])
-    return header["done"], header["seconds"], header["finished"], tried, header["unscored"]
+    taken = header.get("taken", {})  # earlier versions did not count
+    return header["done"], header["seconds"], header["finished"], tried, header["unscored"], taken
 
 
 def _save(
     learner: Learner,
     path: Path,
     components: Components,
+    lead: _Talking | _Batched,
     done: int,
     seconds: float,
+    steps: int,
     finished: bool,
     tried: _Tried,
-    unscored: bool,
 ) -> None:
     """Write a checkpoint; the last one is the best one tried."""
     if finished and tried.header is not None:
@@ -255,7 +275,9 @@ def _save(
         "done": done,
         "seconds": round(seconds, 3),
         "finished": finished,
-        "unscored": unscored,
+        "unscored": lead.unscored,
+        "gradient_steps": steps,
+        "taken": dict(lead.taken),
         "learner": state,
         "tried": tried.rows,
         "kept": tried.kept,

@@ -1,11 +1,12 @@
 """Arms by name.
 
-Learners: ``unified``, ``unified-ppo``, ``rso``, ``rso-ppo``. Rules: ``random``, ``greedy``,
-``max-entropy`` (also known as ``weighted-entropy``), ``few-left``, ``halving``, ``minicorn``.
+Learners: ``unified``, ``unified-ppo``, ``unified-reinforce``, ``rso``, ``rso-ppo``. Rules: ``random``,
+``greedy``, ``max-entropy`` (also known as ``weighted-entropy``), ``few-left``, ``halving``, ``minicorn``.
 Prompted: ``llm``, ``intercrs``, ``pccrs``. Trained on human dialogues alone: ``recsim``.
 
 ``NAME@VARIANT`` is the arm ``NAME`` once more, with settings of its own over those of ``NAME``: so one
-run compares an arm with itself.
+run compares an arm with itself. ``grid`` is whatever its switches say; ``grid@NAME`` with a name in
+:data:`~unicrs_rl.policy.control.POINTS` has that point's by itself.
 """
 
 from __future__ import annotations
@@ -18,12 +19,28 @@ from pydantic import ValidationError
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.policy.base import Learner, Policy
+from unicrs_rl.policy.control import POINTS
 from unicrs_rl.policy.prompted import Intercrs, Llm, Pccrs
 from unicrs_rl.policy.recsim import Recsim
 from unicrs_rl.policy.rules import FewLeft, Greedy, Halving, MaxEntropy, Minicorn, Random
-from unicrs_rl.registry import Registry
+from unicrs_rl.registry import PlugIn, Registry
 
-arms: Registry[Callable[[], type[Policy]]] = Registry("arm")
+
+def _plugged(plug: PlugIn) -> Callable[[], type[Policy]]:
+    """An arm of another package."""
+
+    def load() -> type[Policy]:
+        found = plug.load()
+        if not (isinstance(found, type) and issubclass(found, Policy)):
+            raise plug.unfit("is no class derived from unicrs_rl.policy.base.Policy")
+        if missing := sorted(found.__abstractmethods__):
+            raise plug.unfit(f"does not define {', '.join(missing)}")
+        return found
+
+    return load
+
+
+arms: Registry[Callable[[], type[Policy]]] = Registry("arm", _plugged)
 """Policy classes by arm name, behind a call because some take seconds to import."""
 
 arms.register("random")(lambda: Random)
@@ -51,6 +68,20 @@ def _unified_ppo() -> type[Policy]:
     from unicrs_rl.policy.unified_ppo import UnifiedPpo
 
     return UnifiedPpo
+
+
+@arms.register("unified-reinforce")
+def _unified_reinforce() -> type[Policy]:
+    from unicrs_rl.policy.unified_reinforce import UnifiedReinforce
+
+    return UnifiedReinforce
+
+
+@arms.register("grid")
+def _grid() -> type[Policy]:
+    from unicrs_rl.policy.grid import Grid
+
+    return Grid
 
 
 @arms.register("rso")
@@ -85,6 +116,14 @@ def policy_class(arm: str) -> type[Policy]:
     if at and not _VARIANT.fullmatch(variant):
         raise InputError(f"arm {arm!r}: a variant is named in small letters, digits, '.' and '-'")
     return arms[name]()
+
+
+def given(arm: str) -> dict[str, Any]:
+    """The settings that an arm has by its name alone: the switches of a named point of the grid."""
+    name, _, variant = arm.partition("@")
+    if name != "grid" or variant not in POINTS:
+        return {}
+    return POINTS[variant].model_dump(mode="json")
 
 
 def learns(arm: str) -> bool:

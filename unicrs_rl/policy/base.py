@@ -117,6 +117,19 @@ class Learner(Policy):
     :meth:`learn` after each batch of conversations; conversations are told apart by their keys.
     """
 
+    stepped: int = 0
+    """Gradient steps that this learner itself has taken."""
+    warm_up_steps: int = 0
+    """Those of them in which it learned from people or a rule, before any reward counted."""
+
+    @property
+    def gradient_steps(self) -> int:
+        """Steps taken on the policy's network so far, all that went into it, those of a warm-up included.
+
+        A learned baseline beside the network takes its steps along with these; they count once.
+        """
+        return self.stepped
+
     @property
     def rollouts(self) -> int:
         """How often each training conversation is to be held, with the same random numbers."""

@@ -112,6 +112,7 @@ _EXPERTS = Control(
 _SYSTEMS: Mapping[tuple[Control, Encoder, Learning], str] = {
     (Control(), Encoder.GRAPH, Learning.DQN): "unified",
     (Control(), Encoder.GRAPH, Learning.PPO): "unified-ppo",
+    (Control(), Encoder.GRAPH, Learning.REINFORCE): "unified-reinforce",
     (_EXPERTS, Encoder.TEXT, Learning.REINFORCE): "rso",
     (_EXPERTS, Encoder.TEXT, Learning.PPO): "rso-ppo",
 }

@@ -1,10 +1,15 @@
-"""The network under every learner that decides on a graph: what it makes of a state, before any head.
+"""The network under every learner that decides everything: what it makes of a state, before any head.
 
 A graph network over the conversation's subgraph (:mod:`~unicrs_rl.policy.graph_state`), whose nodes start
 from pretrained vectors and the roles they play, gives the vectors of the seeker and of each candidate; a
 Transformer over the past events (what each was about, with which strategy, when) gives the history:
 
 ``state = ReLU(W [seeker, history, context] + b)``, ``joint_c = [state, candidate_c, features_c, kind_c]``
+
+That is the encoder ``graph``. With ``text`` (:mod:`~unicrs_rl.policy.text_network`) the summary of the words
+takes the place of ``[seeker, history]``, and the words of its name that of the candidate's node. With
+``both`` the summaries stand side by side, and a candidate's two vectors are projected to one. The context
+and the features are the belief state's numbers, and the same in all three.
 """
 
 from __future__ import annotations
@@ -20,7 +25,9 @@ from torch import nn
 from unicrs_rl.dialogue import STRATEGIES
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.encoder import GraphBackend, GraphEncoder
+from unicrs_rl.policy.control import Encoder
 from unicrs_rl.policy.graph_state import HISTORY, N_CONTEXT, N_FEATURES, ROLES, GraphBatch, Layout
+from unicrs_rl.policy.text_network import TextEncoder
 
 _KINDS = 3
 """Of candidates: items, attributes, chat."""
@@ -53,8 +60,19 @@ class GraphTrunkConfig(BaseModel):
 
     dim: int = Field(32, ge=4, multiple_of=4, description="width of node and state vectors")
     graph_layers: int = Field(2, ge=0, description="graph convolutions")
-    heads: int = Field(4, ge=1, description="attention heads over past events")
+    heads: int = Field(4, ge=1, description="attention heads over past events, and over words")
     graph_backend: GraphBackend = Field(GraphBackend.PYG, description="library of the graph network")
+    encoder: Encoder = Field(Encoder.GRAPH, description="what is seen of a conversation: graph, text or both")
+    text_layers: int = Field(1, ge=1, description="Transformer layers over words")
+    max_tokens: int = Field(64, ge=8, description="words of a dialogue that are read, the newest")
+    vocabulary: int = Field(
+        4000, ge=0, description="words of the catalogue's names told apart one by one, the most frequent"
+    )
+    interference_every: int = Field(
+        20,
+        ge=0,
+        description="gradient steps between two looks at how acts and strategies pull the encoder; 0: none",
+    )
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -67,9 +85,9 @@ class GraphTrunk(nn.Module):
     """What is known of a state, and of each candidate in it; a learner's network adds its heads.
 
     Args:
-        config: widths and depths.
+        config: widths and depths, and what is seen.
         embeddings: pretrained node vectors.
-        layout: of the node axis.
+        layout: of the node axis; with the words, where they are read.
         node_vectors: what nodes start from.
         attention: what past events attend to.
 
@@ -96,14 +114,39 @@ class GraphTrunk(nn.Module):
         dim = config.dim
         self.layout = layout
         self.width = 2 * dim + N_FEATURES + _KINDS
+        self.across = attention is Attention.BATCH
+        self.learning = False
+        kinds = torch.tensor([0] * layout.k + [1] * layout.k + [2])
+        self.register_buffer("kinds", nn.functional.one_hot(kinds, _KINDS).float(), persistent=False)
+        self.sees_graph = config.encoder is not Encoder.TEXT
+        if self.sees_graph:
+            self._make_graph(config, embeddings, node_vectors)
+        self.text: TextEncoder | None = None
+        if config.encoder is not Encoder.GRAPH:
+            assert layout.words is not None
+            self.text = TextEncoder(layout.words, dim, config.text_layers, config.heads)
+        if self.sees_graph and self.text is not None:
+            self.blend = nn.Linear(2 * dim, dim)
+        summaries = (2 * dim if self.sees_graph else 0) + (dim if self.text is not None else 0)
+        self.state = nn.Sequential(nn.Linear(summaries + N_CONTEXT, dim), nn.ReLU())
+        self._shared = tuple(name for name, _ in self.named_parameters())
+
+    @property
+    def shared(self) -> list[nn.Parameter]:
+        """The parameters under all heads."""
+        return [self.get_parameter(name) for name in self._shared]
+
+    def _make_graph(
+        self, config: GraphTrunkConfig, embeddings: Embeddings, node_vectors: NodeVectors
+    ) -> None:
+        """The parts that see the graph."""
+        dim, layout = config.dim, self.layout
         table = torch.from_numpy(np.concatenate([embeddings.items, embeddings.attributes]))
         table = torch.cat([table, torch.zeros(1, table.shape[1])]) * embeddings.dim**0.5 / 2
         if node_vectors is NodeVectors.RANDOM:
             self.table = nn.Parameter(torch.randn_like(table))
         else:
             self.register_buffer("table", table, persistent=False)
-        kinds = torch.tensor([0] * layout.k + [1] * layout.k + [2])
-        self.register_buffer("kinds", nn.functional.one_hot(kinds, _KINDS).float(), persistent=False)
         self.register_buffer("roles", torch.from_numpy(layout.roles()), persistent=False)
         self.register_buffer("item_slots", torch.from_numpy(layout.item_slots), persistent=False)
         self.register_buffer("attribute_slots", torch.from_numpy(layout.attribute_slots), persistent=False)
@@ -113,19 +156,25 @@ class GraphTrunk(nn.Module):
         self.strategy = nn.Embedding(len(STRATEGIES) + 2, dim)  # and "none", and padding
         self.place = nn.Embedding(HISTORY, dim)
         self.events = nn.TransformerEncoderLayer(dim, config.heads, 2 * dim, dropout=0.0, batch_first=True)
-        self.across = attention is Attention.BATCH
-        self.learning = False
-        self.state = nn.Sequential(nn.Linear(2 * dim + N_CONTEXT, dim), nn.ReLU())
 
     def encode(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """States ``[b, dim]``, and the candidates in their states ``[b, candidates, width]``."""
-        nodes = self._encode_graph(batch)
-        state = self.state(torch.cat([nodes[:, 0], self._encode_events(batch, nodes), batch.context], dim=1))
-        listed = torch.cat([nodes[:, self.layout.items], nodes[:, self.layout.attributes]], dim=1)
-        listed = torch.cat([listed, torch.zeros_like(listed[:, :1])], dim=1)  # chat has no node
+        views = [self._view_graph(batch)] if self.sees_graph else []
+        if self.text is not None:
+            views.append(self.text(batch.tokens, batch.nodes[:, self.layout.items.start :]))
+        summaries, candidates = zip(*views, strict=True)
+        state = self.state(torch.cat([*summaries, batch.context], dim=1))
+        listed = self.blend(torch.cat(candidates, dim=2)) if len(views) > 1 else candidates[0]
         shared = state[:, None].expand(-1, listed.shape[1], -1)
         kinds = self.kinds.expand(len(listed), -1, -1)
         return state, torch.cat([shared, listed, batch.features, kinds], dim=2)
+
+    def _view_graph(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the graph says: of the conversation ``[b, 2 dim]``, of candidates ``[b, candidates, dim]``."""
+        nodes = self._encode_graph(batch)
+        listed = torch.cat([nodes[:, self.layout.items], nodes[:, self.layout.attributes]], dim=1)
+        listed = torch.cat([listed, torch.zeros_like(listed[:, :1])], dim=1)  # chat has no node
+        return torch.cat([nodes[:, 0], self._encode_events(batch, nodes)], dim=1), listed
 
     def _encode_graph(self, batch: GraphBatch) -> torch.Tensor:
         """Node vectors ``[b, n, dim]``; empty slots are zero. Only occupied slots are computed."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from unicrs_rl.graphs import kernels
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.states import PADDING, Past, States, latest
+from unicrs_rl.policy.text_network import Words, tokens_of
 
 WANTED, UNWANTED, INDIFFERENT, DECLINED = 8, 14, 6, 14
 """Slots for attributes by answer and for heads of declined lists; the latest are kept."""
@@ -46,6 +47,8 @@ class GraphBatch(NamedTuple):
         context: ``[b, N_CONTEXT]`` numbers about the conversation.
         event_slots: ``[b, HISTORY]`` node slot that each past event was about, -1 if none.
         event_strategies: ``[b, HISTORY]`` strategy of the turn, ``len(STRATEGIES)`` for none, -1 padding.
+        tokens: ``[b, L]`` last words of the dialogue, the newest in the last place, 0 before the first;
+            L is 0 for learners that do not read.
     """
 
     nodes: torch.Tensor
@@ -56,6 +59,7 @@ class GraphBatch(NamedTuple):
     context: torch.Tensor
     event_slots: torch.Tensor
     event_strategies: torch.Tensor
+    tokens: torch.Tensor
 
     def rows(self, index: torch.Tensor | NDArray[np.int64]) -> GraphBatch:
         """Some of the conversations."""
@@ -64,15 +68,17 @@ class GraphBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in the node axis.
+    """Where things are in the node axis, and how words become tokens.
 
     Args:
         k: candidates of each kind.
         n_items: items of the catalogue.
+        words: that are told apart by learners that read; ``None`` for those that do not.
     """
 
     k: int
     n_items: int
+    words: Words | None = None
 
     @property
     def wanted(self) -> slice:
@@ -135,7 +141,11 @@ def _places(*parts: slice) -> NDArray[np.int64]:
 
 
 def build(states: States, layout: Layout) -> GraphBatch:
-    """The graphs of a batch of states."""
+    """The graphs of a batch of states.
+
+    Raises:
+        InputError: if words are to be read where nothing is said.
+    """
     k, past = layout.k, states.past
     nodes = np.full((len(states), layout.size), PADDING, dtype=np.int64)
     for part, attributes in (
@@ -162,6 +172,7 @@ def build(states: States, layout: Layout) -> GraphBatch:
         context=torch.from_numpy(_context(states)).float(),
         event_slots=torch.from_numpy(slots),
         event_strategies=torch.from_numpy(strategies),
+        tokens=torch.from_numpy(tokens_of(layout.words, states.rows, len(states))),
     )
 
 
@@ -234,4 +245,5 @@ def empty(capacity: int, layout: Layout) -> GraphBatch:
         context=torch.zeros((capacity, N_CONTEXT)),
         event_slots=torch.zeros((capacity, HISTORY), dtype=torch.int64),
         event_strategies=torch.zeros((capacity, HISTORY), dtype=torch.int64),
+        tokens=torch.zeros((capacity, layout.words.length if layout.words else 0), dtype=torch.int64),
     )

@@ -302,6 +302,8 @@ class Rso(Learner):
     def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
         header: dict[str, Any] = {
             "played": self.played,
+            "stepped": self.stepped,
+            "warm_up_steps": self.warm_up_steps,
             "resumable": resumable,
             "rng": self.rng.bit_generator.state,
             "config": self.config.model_dump(mode="json"),
@@ -321,6 +323,8 @@ class Rso(Learner):
     @override
     def load(self, tensors: Tensors, header: Mapping[str, Any]) -> None:
         self.played = header["played"]
+        self.stepped = header.get("stepped", 0)  # earlier versions did not count
+        self.warm_up_steps = header.get("warm_up_steps", 0)
         kept = json.loads(tensors["samples"].numpy().tobytes()) if "samples" in tensors else []
         self.samples = [
             (PlannerInput(text, tuple(used), *rest), strategy) for (text, used, *rest), strategy in kept
@@ -408,6 +412,8 @@ class Rso(Learner):
             ),
         )
         history = course.fit()
+        self.warm_up_steps += len(history) * course.steps
+        self.stepped += len(history) * course.steps
         self._exact = None
         return history[-1]["loss"]
 
@@ -521,6 +527,7 @@ class Rso(Learner):
         loss.backward()
         nn.utils.clip_grad_norm_(self.planner.parameters(), self.config.clip)
         self.optimizer.step()
+        self.stepped += 1
 
     def _chances(
         self, states: States, inputs: Sequence[PlannerInput]

@@ -30,12 +30,11 @@ from torch import nn
 from typing_extensions import override
 
 from unicrs_rl import draws
-from unicrs_rl.dialogue import STRATEGIES, Decisions, Plan
+from unicrs_rl.dialogue import STRATEGIES
 from unicrs_rl.graphs.embeddings import Embeddings
 from unicrs_rl.graphs.states import States
 from unicrs_rl.policy.base import (
     ArmContext,
-    Learner,
     Tensors,
     by_conversation,
     check_same,
@@ -44,7 +43,7 @@ from unicrs_rl.policy.base import (
     optimizer_tensors,
     under,
 )
-from unicrs_rl.policy.graph_actions import ActionConfig, ActionSpace
+from unicrs_rl.policy.graph_actions import ActionConfig, ActionLearner, ActionSpace, Choice
 from unicrs_rl.policy.graph_network import (
     Attention,
     GraphTrunk,
@@ -53,6 +52,7 @@ from unicrs_rl.policy.graph_network import (
     in_double,
 )
 from unicrs_rl.policy.graph_state import GraphBatch, Layout, join
+from unicrs_rl.policy.interference import Interference
 from unicrs_rl.policy.replay import Replay
 
 
@@ -138,12 +138,20 @@ class QNetwork(GraphTrunk):
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Values ``[b, candidates, strategies]``; masked candidates get a very low one."""
+        return self.values(*self.heads(batch), batch.mask)
+
+    def heads(self, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What each head says: ``[b, 1]``, ``[b, candidates, 1]`` and ``[b, candidates, strategies]``."""
         state, joint = self.encode(batch)
-        mask = batch.mask[:, :, None]
-        chosen = self.candidate(joint)
+        return self.value(state), self.candidate(joint), self.manner(joint)
+
+    def values(
+        self, value: torch.Tensor, chosen: torch.Tensor, manner: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """The dueling sum of what the heads say; ``mask`` is ``[b, candidates]``."""
+        mask = mask[:, :, None]
         chosen = chosen - (chosen * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
-        manner = self.manner(joint)
-        values = self.value(state)[:, None] + chosen + manner - manner.mean(2, keepdim=True)
+        values = value[:, None] + chosen + manner - manner.mean(2, keepdim=True)
         masked: torch.Tensor = values.masked_fill(~mask, -1e4)
         return masked
 
@@ -171,7 +179,7 @@ class _Turn:
         )
 
 
-class Unified(Learner):
+class Unified(ActionLearner):
     """Plays and learns; see the module's docstring.
 
     Args:
@@ -195,30 +203,39 @@ class Unified(Learner):
         self.turns = 0
         self.steps = 0
         self._turns: list[_Turn] = []
+        self.interference = Interference(self.config.interference_every if self.space.n_manners > 1 else 0)
         self._exact: QNetwork | None = None
 
     @override
-    def decide(self, states: States) -> list[Plan]:
-        values, choice = self._values(states)
-        chosen = self.space.decisions(states, choice)
-        return [chosen.plan(row, self._scores(values[row])) for row in range(len(states))]
+    def prefer(self, states: States) -> Choice:
+        best = super().prefer(states)
+        if self.config.few_left is FewLeft.RECOMMEND:
+            few = (states.left <= self.context.slate) & (states.items[:, 0] >= 0)
+            best.actions[few] %= self.space.n_manners  # the first item, in the same manner
+        return best
 
     @override
-    def choose(self, states: States) -> Decisions:
-        return self.space.decisions(states, self._values(states)[1])
+    def best_among(self, graphs: GraphBatch) -> Choice:
+        """Greedy on the target network, which is the online one smoothed over its last steps."""
+        if self._exact is None:
+            self._exact = copy.deepcopy(self.target if self.steps else self.network).double()
+        with torch.inference_mode():
+            values = torch.round(self._exact(in_double(graphs)), decimals=9).numpy()
+        actions = values.reshape(len(values), -1).argmax(axis=1)
+        manners = values[np.arange(len(values)), self.space.candidates(actions)]
+        return Choice(actions, manners, lambda row: self._scores(values[row]))
 
     @override
-    def explore(self, states: States) -> Decisions:
-        graphs = self.space.graphs(states)
+    def try_among(
+        self, keys: NDArray[np.uint64], graphs: GraphBatch, guide: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         with torch.inference_mode():
             values = self.network(graphs).flatten(1).numpy()
-        actions, guided = self._explored(states, graphs, values)
-        nothing = np.zeros(len(states))
-        self._turns.append(
-            _Turn(states.past.keys, graphs, actions, guided, nothing, np.zeros(len(states), dtype=bool))
-        )
-        self.turns += len(states)
-        return self.space.decisions(states, actions)
+        actions, guided = self._explored(graphs.mask.numpy(), values, guide)
+        nothing = np.zeros(len(keys))
+        self._turns.append(_Turn(keys, graphs, actions, guided, nothing, np.zeros(len(keys), dtype=bool)))
+        self.turns += len(keys)
+        return actions
 
     @override
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
@@ -247,7 +264,8 @@ class Unified(Learner):
         losses = [self._step() for _ in range(due)]
         self.steps += due
         self._exact = None
-        return {"loss": float(np.mean(losses)) if losses else 0.0, "epsilon": self._epsilon()}
+        curves = {"loss": float(np.mean(losses)) if losses else 0.0, "epsilon": self._epsilon()}
+        return curves | self.interference.news()
 
     @override
     def state(self, resumable: bool = True) -> tuple[Tensors, dict[str, Any]]:
@@ -259,6 +277,8 @@ class Unified(Learner):
             "played": self.played,
             "turns": self.turns,
             "steps": self.steps,
+            "stepped": self.stepped,
+            "interference": self.interference.series,
             "added": self.replay.added,
             "resumable": resumable,
             "rng": self.rng.bit_generator.state,
@@ -274,25 +294,10 @@ class Unified(Learner):
             self.replay.load(under("replay.", tensors), header["added"])
             load_optimizer(self.optimizer, under("optimizer.", tensors))
         self.played, self.turns, self.steps = header["played"], header["turns"], header["steps"]
+        self.stepped = header.get("stepped", 0)  # earlier versions did not count
+        self.interference.take_up(header.get("interference", ()))
         self.rng.bit_generator.state = header["rng"]
         self._exact = None
-
-    def _values(self, states: States) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Values ``[b, candidates, strategies]`` and the best action of each row, ``[b]``.
-
-        Greedy on the target network, which is the online one smoothed over its last steps. In double
-        precision, so that the batch a conversation is in cannot matter.
-        """
-        if self._exact is None:
-            self._exact = copy.deepcopy(self.target if self.steps else self.network).double()
-        graphs = in_double(self.space.graphs(states))
-        with torch.inference_mode():
-            values = torch.round(self._exact(graphs), decimals=9).numpy()
-        choice = values.reshape(len(values), -1).argmax(axis=1)
-        if self.config.few_left is FewLeft.RECOMMEND:
-            few = (states.left <= self.context.slate) & (states.items[:, 0] >= 0)
-            choice[few] %= self.space.n_manners  # the first item, in the same manner
-        return values, choice
 
     def _progress(self) -> float:
         """Share of the training conversations that are over."""
@@ -307,13 +312,13 @@ class Unified(Learner):
         return config.explore_to + left * (config.explore_from - config.explore_to)
 
     def _explored(
-        self, states: States, graphs: GraphBatch, values: NDArray[np.float32]
+        self, mask: NDArray[np.bool_], values: NDArray[np.float32], guide: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Actions ``[b]`` and whether the guide chose them: mostly guided at first, mostly greedy later."""
-        dice = self.rng.random((3, len(states)))
+        dice = self.rng.random((3, len(guide)))
         exploring, guided = dice[0] < self._epsilon(), dice[1] < self.config.guided
         manner = (dice[2] * self.space.n_manners).astype(np.int64)
-        candidate = np.where(guided, self.space.guide(states), self._any(graphs.mask.numpy()))
+        candidate = np.where(guided, guide, self._any(mask))
         actions = np.where(exploring, self.space.flat(candidate, manner), values.argmax(axis=1))
         return actions, exploring & guided
 
@@ -370,7 +375,8 @@ class Unified(Learner):
             ahead = self.network(batch.next_states).flatten(1).argmax(1, keepdim=True)
             later = self.target(batch.next_states).flatten(1).gather(1, ahead).squeeze(1)
             goal = batch.rewards + batch.discounts * later
-        values = self.network(batch.states)
+        heads = self.network.heads(batch.states)
+        values = self.network.values(*heads, batch.states.mask)
         self.network.learning = self.target.learning = False
         value = values.flatten(1).gather(1, batch.actions[:, None]).squeeze(1)
         errors = nn.functional.smooth_l1_loss(value, goal, reduction="none")
@@ -380,10 +386,12 @@ class Unified(Learner):
             loss = (batch.weights * losses).mean()
         else:
             loss = (batch.weights * losses.mean()).mean()
+        self.interference.look(self.stepped, loss, heads[1], heads[2], self.network.shared)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self.optimizer.step()
+        self.stepped += 1
         self.replay.reprioritise(batch.places, (goal - value).detach().numpy().astype(np.float64))
         with torch.no_grad():
             for slow, fast in zip(self.target.parameters(), self.network.parameters(), strict=True):

@@ -33,12 +33,10 @@ from torch import nn
 from typing_extensions import override
 
 from unicrs_rl import draws
-from unicrs_rl.dialogue import STRATEGIES, Decisions, Plan
+from unicrs_rl.dialogue import STRATEGIES
 from unicrs_rl.graphs.embeddings import Embeddings
-from unicrs_rl.graphs.states import States
 from unicrs_rl.policy.base import (
     ArmContext,
-    Learner,
     Tensors,
     by_conversation,
     check_same,
@@ -47,9 +45,10 @@ from unicrs_rl.policy.base import (
     optimizer_tensors,
     under,
 )
-from unicrs_rl.policy.graph_actions import ActionConfig, ActionSpace
+from unicrs_rl.policy.graph_actions import ActionConfig, ActionLearner, ActionSpace, Choice
 from unicrs_rl.policy.graph_network import GraphTrunk, GraphTrunkConfig, in_double
 from unicrs_rl.policy.graph_state import GraphBatch, Layout, join
+from unicrs_rl.policy.interference import Interference
 
 _IMITATED = 8192
 """Turns of the rule that are enough, however long the training is."""
@@ -170,7 +169,7 @@ class Rollout(NamedTuple):
         return Rollout(self.graphs.rows(index), *(part[index] for part in self[1:]))
 
 
-class UnifiedPpo(Learner):
+class UnifiedPpo(ActionLearner):
     """Plays and learns; see the module's docstring.
 
     Args:
@@ -198,27 +197,31 @@ class UnifiedPpo(Learner):
         """Turns that updates have used."""
         self._turns: list[tuple[NDArray[np.uint64], Rollout]] = []  # of the batch that is being played
         self._gathered: list[Rollout] = []  # of earlier batches, not used yet
+        self.interference = Interference(self.config.interference_every if self.space.n_manners > 1 else 0)
         self._exact: ActorCritic | None = None
 
     @override
-    def decide(self, states: States) -> list[Plan]:
-        outlook, actions = self._greedy(states)
-        chosen = self.space.decisions(states, actions)
-        return [chosen.plan(row, self._scores(outlook, row)) for row in range(len(states))]
+    def best_among(self, graphs: GraphBatch) -> Choice:
+        """The likeliest candidates with their likeliest strategies."""
+        if self._exact is None:
+            self._exact = copy.deepcopy(self.network).double()
+        with torch.inference_mode():
+            outlook = Outlook(*(torch.round(part, decimals=9) for part in self._exact(in_double(graphs))))
+        candidate = outlook.candidates.numpy().argmax(axis=1)
+        manners = outlook.manners.numpy()[np.arange(len(candidate)), candidate]
+        actions = self.space.flat(candidate, manners.argmax(axis=1))
+        return Choice(actions, np.exp(manners), lambda row: self._scores(outlook, row))
 
     @override
-    def choose(self, states: States) -> Decisions:
-        return self.space.decisions(states, self._greedy(states)[1])
-
-    @override
-    def explore(self, states: States) -> Decisions:
-        graphs, b = self.space.graphs(states), len(states)
+    def try_among(
+        self, keys: NDArray[np.uint64], graphs: GraphBatch, guide: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         with torch.inference_mode():
             outlook = self.network(graphs)
         log_probs = outlook.log_probs.numpy()
         if self._imitating:
-            manner = self.rng.integers(self.space.n_manners, size=b)
-            actions = self.space.flat(self.space.guide(states), manner)
+            manner = self.rng.integers(self.space.n_manners, size=len(keys))
+            actions = self.space.flat(guide, manner)
         else:
             actions = (log_probs + self.rng.gumbel(size=log_probs.shape)).argmax(axis=1)  # a draw from pi
         taken = np.take_along_axis(log_probs, actions[:, None], axis=1)[:, 0]
@@ -227,11 +230,11 @@ class UnifiedPpo(Learner):
             torch.from_numpy(actions),
             torch.from_numpy(taken),
             outlook.values.clone(),
-            torch.zeros(b, dtype=torch.float64),
-            torch.zeros(b, dtype=torch.bool),
+            torch.zeros(len(keys), dtype=torch.float64),
+            torch.zeros(len(keys), dtype=torch.bool),
         )
-        self._turns.append((states.past.keys, turn))
-        return self.space.decisions(states, actions)
+        self._turns.append((keys, turn))
+        return actions
 
     @override
     def observe(self, keys: Sequence[int], rewards: Sequence[float], over: Sequence[bool]) -> None:
@@ -271,6 +274,9 @@ class UnifiedPpo(Learner):
         header = {
             "played": self.played,
             "learned": self.learned,
+            "stepped": self.stepped,
+            "warm_up_steps": self.warm_up_steps,
+            "interference": self.interference.series,
             "resumable": resumable,
             "rng": self.rng.bit_generator.state,
             "config": self.config.model_dump(mode="json"),
@@ -288,6 +294,9 @@ class UnifiedPpo(Learner):
                 graphs = GraphBatch(**under("graphs.", gathered))
                 self._gathered = [Rollout(graphs, *(gathered[name] for name in Rollout._fields[1:]))]
         self.played, self.learned = header["played"], header["learned"]
+        self.stepped = header.get("stepped", 0)  # earlier versions did not count
+        self.warm_up_steps = header.get("warm_up_steps", 0)
+        self.interference.take_up(header.get("interference", ()))
         self.rng.bit_generator.state = header["rng"]
         self._exact = None
 
@@ -301,20 +310,6 @@ class UnifiedPpo(Learner):
     def _progress(self) -> float:
         """Share of the training that is done, 0 where nobody has said how long it takes."""
         return min(1.0, self.played / self.context.dialogues) if self.context.dialogues else 0.0
-
-    def _greedy(self, states: States) -> tuple[Outlook, NDArray[np.int64]]:
-        """The outlook and the likeliest candidates with their likeliest strategies, flat: ``[b]``.
-
-        In double precision, so that the batch a conversation is in cannot matter.
-        """
-        if self._exact is None:
-            self._exact = copy.deepcopy(self.network).double()
-        graphs = in_double(self.space.graphs(states))
-        with torch.inference_mode():
-            outlook = Outlook(*(torch.round(part, decimals=9) for part in self._exact(graphs)))
-        candidate = outlook.candidates.numpy().argmax(axis=1)
-        manner = outlook.manners.numpy()[np.arange(len(states)), candidate].argmax(axis=1)
-        return outlook, self.space.flat(candidate, manner)
 
     def _scores(self, outlook: Outlook, row: int) -> dict[str, float]:
         """The probability of each act and the value, for the trace."""
@@ -346,11 +341,14 @@ class UnifiedPpo(Learner):
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
             self.optimizer.step()
+            self.stepped += 1
+            self.warm_up_steps += self._imitating
         self.learned += n
         self._exact = None
         means = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
         unexplained = float(np.var(raw) / max(np.var(raw + values), 1e-12))
-        return means | {"explained_variance": 1 - unexplained, "learning_rate": rate, "steps": len(steps)}
+        means |= {"explained_variance": 1 - unexplained, "learning_rate": rate, "steps": len(steps)}
+        return means | self.interference.news()
 
     def _minibatches(self, n: int) -> Iterator[NDArray[np.int64]]:
         """All turns in a new order in every epoch, in parts of the same size, nearly."""
@@ -369,6 +367,8 @@ class UnifiedPpo(Learner):
         value = value_errors(outlook.values, turns.values, returns, config.value_clip).mean()
         entropy = outlook.entropy.mean()
         loss = policy + config.value_weight * value - self._entropy_weight * entropy
+        heads = outlook.candidates, outlook.manners
+        self.interference.look(self.stepped, loss, *heads, self.network.shared)
         with torch.no_grad():
             ratios = log_ratios.exp()
             divergence = (ratios - 1 - log_ratios).mean()  # never negative, unlike the mean of -log_ratios
