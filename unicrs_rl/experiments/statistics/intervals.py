@@ -1,16 +1,9 @@
-"""Paired comparisons over the same (seeker, target, random seed) triples.
-
-Conversations of one triple are averaged over training seeds first; the unit of analysis is the
-triple. Intervals are BCa bootstrap intervals of the mean difference, p-values come from a paired
-(sign-flip) permutation test, both by SciPy and seeded. They speak of the training seeds that were
-run: the spread between seeds is reported beside them and is not part of the interval.
-"""
+"""Bootstrap intervals where dialogues are all that varies: BCa (Efron, JASA 1987), by SciPy, seeded."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,49 +11,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import xlogy
 
-RESAMPLES = 4_999
+RESAMPLES = 2_999
 MANY = 2_000
 """Above so many values the mean is as good as normal, and resampling only costs."""
-_SEED = 20_200_219
-
-
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """Mean of ``a - b`` over pairs, with its 95% interval and two-sided p-value."""
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    pairs: int
-
-
-def paired(a: NDArray[np.float64], b: NDArray[np.float64]) -> Paired | None:
-    """Compare two arms on a metric; pairs in which either value is missing (NaN) are left out.
-
-    Args:
-        a, b: ``[triples]``, in the same order.
-
-    Returns:
-        ``None`` with fewer than two complete pairs.
-    """
-    gaps = (a - b)[~np.isnan(a - b)]
-    if len(gaps) < 2:
-        return None
-    mean = float(gaps.mean())
-    if np.ptp(gaps) == 0.0:
-        return Paired(mean, mean, mean, 1.0 if mean == 0.0 else 2.0 ** (1 - len(gaps)), len(gaps))
-    interval = _interval(gaps)
-    test = stats.permutation_test(
-        (gaps,),
-        lambda x, axis: x.mean(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=500,
-        rng=np.random.default_rng(_SEED),
-    )
-    return Paired(mean, *interval, float(test.pvalue), len(gaps))
+SEED = 20_200_219
 
 
 def interval_of_mean(values: NDArray[np.float64]) -> tuple[float, float] | None:
@@ -70,18 +24,10 @@ def interval_of_mean(values: NDArray[np.float64]) -> tuple[float, float] | None:
         return None
     if np.ptp(known) == 0.0:
         return float(known[0]), float(known[0])
-    return _interval(known)
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """BCa interval of the mean; the percentile interval where BCa is not defined.
-
-    Of more than :data:`MANY` values the t interval, which then agrees to three digits of its width.
-    """
-    if len(values) > MANY:
-        many = stats.ttest_1samp(values, 0.0).confidence_interval()
+    if len(known) > MANY:  # the t interval then agrees to three digits of its width
+        many = stats.ttest_1samp(known, 0.0).confidence_interval()
         return float(many.low), float(many.high)
-    return _bootstrap(values, np.mean)
+    return _bootstrap(known, np.mean)
 
 
 def _bootstrap(values: NDArray[Any], statistic: Callable[..., Any]) -> tuple[float, float]:
@@ -95,7 +41,7 @@ def _bootstrap(values: NDArray[Any], statistic: Callable[..., Any]) -> tuple[flo
                 n_resamples=RESAMPLES,
                 batch=500,
                 method=method,
-                rng=np.random.default_rng(_SEED),
+                rng=np.random.default_rng(SEED),
             ).confidence_interval
         if np.isfinite([found.low, found.high]).all():
             break
