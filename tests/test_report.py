@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from conftest import INTERACTIONS, ITEMS
 from torch.utils.tensorboard import SummaryWriter
 
 from unicrs_rl.cli import main
@@ -18,8 +21,17 @@ from unicrs_rl.experiments import checkpoint
 from unicrs_rl.experiments.compare import compare
 from unicrs_rl.experiments.config import resolve
 from unicrs_rl.experiments.curves import over_seeds, read_curves, smoothed
-from unicrs_rl.experiments.report import write_report
+from unicrs_rl.experiments.report import GridCell, grid_heat_map, warnings, write_report
+from unicrs_rl.experiments.report.dialogues import most_different
+from unicrs_rl.experiments.report.forest import forests
+from unicrs_rl.experiments.report.gist import Gist
+from unicrs_rl.experiments.report.neighbourhood import neighbourhood
+from unicrs_rl.experiments.report.pareto import Point, front, pareto
+from unicrs_rl.experiments.report.strategies import strategy_figures
+from unicrs_rl.experiments.report.success import rates
 from unicrs_rl.experiments.run_folder import RunFolder
+from unicrs_rl.experiments.statistics import interval_of_arm
+from unicrs_rl.graphs.world import World
 
 Points = list[tuple[int, float]]
 LEARNING = ("episode-success", "episode-turns")
@@ -135,7 +147,10 @@ def run(trained: tuple[Path, Any], tmp_path: Path) -> RunFolder:
 
 
 def figures_of(page: str) -> dict[str, Any]:
-    line = next(line for line in page.splitlines() if line.startswith("const figures = "))
+    line = next((line for line in page.splitlines() if line.startswith("const figures = ")), None)
+    if line is None:
+        assert 'id="figure-' not in page
+        return {}
     found: dict[str, Any] = json.loads(re.sub(r",?\s*};$", "}", line.removeprefix("const figures = ")))
     for name in found:
         assert f'id="figure-{name}"' in page
@@ -162,10 +177,10 @@ def test_a_training_writes_a_report(trained: tuple[Path, Mapping[str, Any]]) -> 
         "<h1>Training of unified on movies</h1>",
         "<h2>Trained</h2>",
         "<h2>The best checkpoint (fewest mean turns) on the validation split</h2>",
-        "<h2>Learning curves</h2>",
+        ">Learning curves</h2>",
         "<h2>Every checkpoint on the validation split</h2>",
-        "<h2>Settings</h2>",
-        "<h2>Provenance</h2>",
+        ">Settings</h2>",
+        ">Provenance</h2>",
     ):
         assert heading in page
     assert "not held-out" not in page
@@ -308,13 +323,276 @@ def test_a_comparison_shows_the_learning_curves_of_its_arms(tmp_path: Path, bist
     (run.tensorboard("random", 1) / "events.out.tfevents.9").write_text("broken" * 9)
     write_report(run)
     page = run.report.read_text()
-    assert page.index("<h2>Figures</h2>") < page.index("<h2>Learning curves</h2>")
+    assert page.index(">Success</h2>") < page.index(">Learning curves</h2>")
     assert "Nothing can be read in: random-seed1/events.out.tfevents.9." in page
     figures = figures_of(page)
-    assert set(figures) == {"success", "forest", "strategies", "latents", "belief", *LEARNING}
+    assert {"success", "forest-0", "strategies-0", "strategies-1", "latents", "belief", *LEARNING} <= set(
+        figures
+    )
     low, high, mean = figures["episode-success"]["data"]
     assert (low["y"], high["y"], mean["y"]) == ([0.25] * 3, [0.75] * 3, [0.5] * 3)
     assert mean["name"] == "random"
     assert mean["x"] == [16, 32, 48]
-    colours = figures["success"]["layout"]["colorway"]
-    assert mean["line"]["color"] == colours[1]  # that of the arm in the other figures
+    success = {line["name"]: line["line"]["color"] for line in figures["success"]["data"] if "name" in line}
+    assert mean["line"]["color"] == success["random"]  # that of the arm in the other figures
+
+
+def gists(turns: Mapping[int, Sequence[int | None]], arm: str = "a") -> list[Gist]:
+    """Dialogues of an arm by training seed: the turn of success, ``None`` without."""
+    return [
+        Gist(
+            arm, seed, index, 0.0 if won is None else 1.0 / won, won, won or 5, ("No Strategy",) * (won or 5)
+        )
+        for seed, row in turns.items()
+        for index, won in enumerate(row)
+    ]
+
+
+def test_bands_of_success_are_the_intervals_of_every_other_mean() -> None:
+    found = rates(gists({0: [1, 2, 2, None, 5, 1], 1: [1, 3, 2, None, 5, None]}), limit=5)
+    assert found.mean == pytest.approx([3 / 12, 6 / 12, 7 / 12, 7 / 12, 9 / 12], abs=1e-4)
+    hits = np.array([[1, 1, 1, 0, 0, 1], [1, 0, 1, 0, 0, 0]], dtype=float)
+    low, high = interval_of_arm(hits) or (0.0, 0.0)
+    assert (found.low[1], found.high[1]) == (round(max(0.0, low), 4), round(min(1.0, high), 4))
+    assert found.low[1] < found.mean[1] < found.high[1]
+
+
+def test_bands_leave_out_what_broke_off() -> None:
+    one, other = gists({0: [1, 2, None, 4]}), gists({1: [1, 2]})
+    assert rates([*one, *other], limit=4).mean == [0.25, 0.5, 0.5, 0.75]
+
+
+def priced(arm: str, cost: float, success: float) -> Point:
+    return Point(arm, cost, success, success, success)
+
+
+def test_the_front_holds_those_that_none_beats_in_both() -> None:
+    points = [
+        priced("c", 3, 0.9),
+        priced("a", 1, 0.5),
+        priced("b", 2, 0.4),
+        priced("d", 3, 0.8),
+        priced("e", 4, 0.9),
+    ]
+    assert [point.arm for point in front(points)] == ["a", "c"]
+
+
+def test_costs_that_span_decades_are_drawn_by_logarithm_with_a_place_for_nothing() -> None:
+    def arm(parameters: int) -> dict[str, Any]:
+        return {
+            "metrics": {"sr@15": 0.5, "at": 3.0},
+            "ci95": {"sr@15": [0.4, 0.6]},
+            "cost": {"parameters": parameters, "lm_calls_per_dialogue": 8.0},
+        }
+
+    found = pareto({"rule": arm(0), "small": arm(1_000), "large": arm(100_000)})
+    assert list(found.figures) == ["pareto-parameters"]
+    assert found.even == ["turns", "language-model calls", "tokens", "training seconds"]
+    figure = found.figures["pareto-parameters"].figure
+    axis = figure.layout.xaxis
+    assert axis.type == "log"
+    assert axis.ticktext[0] == "0"
+    at = {line.name: line.x[0] for line in figure.data if line.mode == "markers"}
+    assert at == {"rule": axis.tickvals[0], "small": 1_000, "large": 100_000}
+    assert 10 ** axis.range[0] < at["rule"] < 10 ** axis.range[1]
+    even = pareto({"small": arm(1_000), "larger": arm(1_500)}).figures["pareto-parameters"].figure
+    assert even.layout.xaxis.type != "log"
+
+
+def test_strategies_are_shown_by_progress_and_add_up() -> None:
+    one = Gist(
+        "a", 0, 0, 0.0, None, 5, ("Offer Help", "Credibility", "Credibility", "Credibility", "Similarity")
+    )
+    two = Gist("a", 0, 1, 0.0, None, 1, ("Credibility",))
+    figure = strategy_figures({"a": [one, two]})["strategies-0"].figure
+    shares = dict(zip(figure.data[0].y, np.array(figure.data[0].z), strict=True))
+    assert shares["Offer Help"] == pytest.approx([1, 0, 0, 0, 0, 1 / 6], abs=1e-4)
+    assert shares["Credibility"] == pytest.approx(
+        [0, 1, 1, 1, 0, 4 / 6], abs=1e-4
+    )  # a single turn is halfway
+    assert shares["Similarity"] == pytest.approx([0, 0, 0, 0, 1, 1 / 6], abs=1e-4)
+
+
+def comparison_row(metric: str, **more: Any) -> dict[str, Any]:
+    return {"a": "a", "b": "b", "metric": metric, "difference": 0.2, "ci95": [0.1, 0.3], "p": 0.01, **more}
+
+
+def test_the_forest_marks_what_was_declared_and_what_covers_seeds() -> None:
+    rows = [
+        comparison_row("sr@5", covers_seeds=False),
+        comparison_row("sr@15", primary=True, covers_seeds=True),
+        comparison_row("at", covers_seeds=True),
+    ]
+    made = forests({"arms": {"a": {}, "b": {}}, "comparisons": rows})
+    shares, turns = made["forest-0"], made["forest-1"]
+    (line,) = shares.figure.data
+    assert list(line.y) == ["<b>◆ SR@15</b>", "SR@5"]  # declared first
+    assert list(line.marker.symbol) == ["square", "square-open"]
+    assert line.error_x.array == pytest.approx((0.1, 0.1))
+    assert "Filled marks" in shares.caption
+    assert "declared primary" in shares.caption
+    assert turns.figure.data[0].y == ("AT (less is better)",)
+    assert "They cover other training seeds" in turns.caption
+    assert not forests({"arms": {"a": {}}, "comparisons": []})
+
+
+def test_the_grid_is_a_heat_map_with_intervals() -> None:
+    cells = [
+        GridCell("joint", "graph, dqn", 0.8, 0.7, 0.9),
+        GridCell("joint", "text, dqn", 0.4, 0.3, 0.5),
+        GridCell("own", "graph, dqn", None),
+    ]
+    for better in (True, False):
+        heat = grid_heat_map(cells, "SR@15", "share", higher_is_better=better).data[0]
+        assert [list(line) for line in heat.z] == [[0.8, 0.4], [None, None]]
+        assert [list(line) for line in heat.text] == [
+            ["<b>0.800</b><br>0.700–0.900", "<b>0.400</b><br>0.300–0.500"],
+            ["missing", ""],
+        ]
+        assert bool(heat.reversescale) is not better
+
+
+def test_what_was_seen_is_drawn_with_names_where_they_are_known(movies: World) -> None:
+    catalogue = movies.catalogue
+    item = int(catalogue.edges[0, 0])
+    attribute = int(catalogue.attributes_of(item)[0])
+    other = next(a for a in range(catalogue.n_attributes) if a not in catalogue.attributes_of(item))
+    turn = {
+        "decision": {"attributes": [other], "items": []},
+        "view": {
+            "entropy": 3.0,
+            "left": 8,
+            "confidence": 0.5,
+            "items": [[item, 0.4]],
+            "questions": [[other, 0.99, 0.5]],
+            "wanted": [attribute],
+            "unwanted": [],
+        },
+    }
+    seen = neighbourhood(turn, catalogue)
+    assert seen is not None
+    assert [(node.name, node.kind) for node in seen.attributes] == [
+        (catalogue.attributes[attribute], "wanted"),
+        (catalogue.attributes[other], "asked"),
+    ]
+    assert [node.name for node in seen.items] == [catalogue.items[item]]
+    assert [edge.kind for edge in seen.edges] == [
+        "wanted",
+        "wanted",
+        "asked",
+    ]  # to the item; then the seeker's
+    assert f"{catalogue.attributes[other]} (asked now 0.99 bits)" in seen.said
+    bare = neighbourhood(turn, None)
+    assert bare is not None
+    assert [node.name for node in bare.items] == [f"item {item}"]
+    assert neighbourhood({"decision": turn["decision"]}, catalogue) is None
+
+
+def test_dialogues_differ_most_by_hdcg_then_by_turns() -> None:
+    one = [
+        Gist("a", 0, i, hdcg, None, turns, ())
+        for i, (hdcg, turns) in enumerate([(0.5, 2), (0.5, 9), (0.9, 3)])
+    ]
+    other = [Gist("b", 0, i, 0.5, None, 2, ()) for i in range(3)]
+    found = most_different({"a": one, "b": other})
+    assert [(a.index, b.index) for a, b in found] == [(2, 2), (1, 1), (0, 0)]
+    assert not most_different({"a": one})
+
+
+def test_warnings_say_what_is_missing_and_what_is_unequal() -> None:
+    arms = {"a": {"failed": {"dialogues": 3, "commonest": "timeout"}}, "b": {}}
+    budget = {"name": "gradient_steps", "arms": {"a": 10.0, "b": 40.0}, "by_construction": False}
+    found = {"arms": arms, "budgets": [budget | {"equal": False, "ratio": 4.0}]}
+    said = warnings(found)
+    assert len(said) == 2
+    assert "gradient steps" in said[0]
+    assert "missing: a 3 (timeout)" in said[1]
+    assert all(one.endswith(".") and not one.endswith("..") for one in said)
+    assert not warnings({"arms": {"a": {}, "b": {}}}, {"redial": {"beaten_by_copying": {}}, "inspired": {}})
+    (copied,) = warnings({"arms": {}}, {"redial": {"beaten_by_copying": {"unified": ["1", "10"]}}})
+    assert copied.startswith("In human dialogues (redial) copy-mentioned")
+    assert "beats unified (Recall@1, @10)" in copied
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison on a catalogue of one's own."""
+    place = tmp_path_factory.mktemp("compared")
+    (place / "bistros").mkdir()
+    (place / "bistros" / "items.csv").write_text(ITEMS)
+    (place / "bistros" / "interactions.csv").write_text(INTERACTIONS)
+    (place / "bistros" / "world.toml").write_text('[world]\nname = "bistros"\nnoun = "restaurant"\n')
+    world = str(place / "bistros")
+    settings = {"arms": "greedy,random", "dialogues": 6, "world": world, "embeddings": {"epochs": 1}}
+    compare(resolve(settings), place / "run")
+    return place / "run"
+
+
+@pytest.fixture
+def compared(finished: Path, tmp_path: Path) -> RunFolder:
+    """The same, to be changed."""
+    return RunFolder(Path(shutil.copytree(finished, tmp_path / "run")))
+
+
+def test_a_comparison_begins_with_its_verdict_and_shows_what_was_seen(compared: RunFolder) -> None:
+    page = compared.report.read_text()
+    found = json.loads(compared.results.read_text())
+    assert re.search(r'</h1>\s*<p class="verdict">', page)
+    assert escape(found["verdict"]) in page
+    assert page.count('<svg class="hood"') == sum(
+        len(line["turns"])
+        for line in map(json.loads, compared.traces.read_text().splitlines())
+        for row in found["why"]["most_different"]
+        if (line["arm"], line["seed"], line["index"])
+        in {(row[side]["arm"], row[side]["seed"], row[side]["index"]) for side in ("a", "b")}
+    )
+    assert "Golden Fork" in page
+    for setting in ("limit = 15", "[statistics]", "[embeddings]"):
+        assert setting in page
+    without_library = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", without_library)
+    before = compared.report.read_bytes()
+    write_report(compared)
+    assert compared.report.read_bytes() == before
+
+
+def test_without_its_data_a_comparison_shows_numbers_for_names(compared: RunFolder) -> None:
+    compared.config_file.write_text(compared.config_file.read_text().replace("/bistros", "/gone"))
+    write_report(compared)
+    page = compared.report.read_text()
+    assert '<svg class="hood"' in page
+    assert ">item 0<" in page
+
+
+def test_a_run_that_noted_less_has_a_report_of_what_it_noted(compared: RunFolder) -> None:
+    found = json.loads(compared.results.read_text())
+    found["schema_version"] = 2
+    for name in ("why", "budgets", "shortcut", "statistics"):
+        found.pop(name, None)
+    for row in found["comparisons"]:
+        for name in set(row) - {"a", "b", "metric", "difference", "ci95", "p", "dialogues"}:
+            del row[name]
+    found["comparisons"] = [row for row in found["comparisons"] if row["metric"] != "rapport"]
+    for entry in found["arms"].values():
+        for part in ("metrics", "ci95", "counts"):
+            entry[part].pop("rapport", None)
+    lines = [json.loads(line) for line in compared.traces.read_text().splitlines()]
+    for line in lines:
+        line["metrics"].pop("rapport", None)
+        for turn in line["turns"]:
+            turn.pop("view", None)
+    compared.results.write_text(json.dumps(found))
+    compared.traces.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_report(compared)
+    page = compared.report.read_text()
+    assert "did not note what was believed" in page
+    assert "did not note what was seen" in page
+    assert "Rapport" not in page
+    assert '<svg class="hood"' not in page
+    assert {"forest-0", "success", "strategies-0"} <= set(figures_of(page))
+
+
+def test_results_that_are_none_are_refused(compared: RunFolder) -> None:
+    compared.results.write_text("{}")
+    with pytest.raises(InputError, match="not the results of a run"):
+        write_report(compared)
