@@ -136,6 +136,13 @@ class Decision:
     """Attribute ids asked about (ASK)."""
     items: tuple[int, ...] = ()
     """Ranked item ids (RECOMMEND), best first."""
+    told: int | None = None
+    """An attribute of the likeliest item that is told unasked (ASK, CHAT), where that is switched on."""
+
+    @property
+    def raised(self) -> tuple[int, ...]:
+        """The attributes that a seeker may answer to: asked about, or told."""
+        return self.attributes if self.told is None else (*self.attributes, self.told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +228,8 @@ class Grounding:
     facts: tuple[Fact, ...] | None
     """Statements worth telling; ``None`` where nothing was looked up."""
     call: Call | None = None
+    unasked: tuple[Fact, ...] = ()
+    """Statements about the likeliest item worth telling with a question or small talk, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +321,29 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What was believed when a turn was decided: the same for every arm, and nothing hidden.
+
+    Attributes:
+        entropy: of the posterior over items, in bits.
+        left: candidate items.
+        confidence: posterior mass of the list that a recommendation would show.
+        items: the likeliest, as (item, weight).
+        questions: the most informative, as (attribute, entropy in bits, probability of a yes); behind
+            them what was asked, where it was none of them.
+        wanted, unwanted: attributes affirmed and denied so far.
+    """
+
+    entropy: float
+    left: int
+    confidence: float
+    items: tuple[tuple[int, float], ...]
+    questions: tuple[tuple[int, float, float], ...]
+    wanted: tuple[int, ...]
+    unwanted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One system utterance and the reply to it."""
 
@@ -327,6 +359,8 @@ class Turn:
     """What judging took of a language model; not the recommender's own."""
     invented: tuple[str, ...] = ()
     """Names the recommender wanted to offer or ask about that the catalogue does not have; dropped."""
+    view: View | None = None
+    """What was believed before it was decided; noted in evaluation only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The folder a run leaves: what is in it, and who may write to it.
 
 ``config.toml``, ``provenance.json``, ``traces.jsonl``, ``checkpoints/``, ``tensorboard/``,
-``results.json``, ``timings.json``, ``report.html``; with a real language model ``answers.sqlite``, and
-``failed.jsonl`` where conversations broke off; while running also ``parts/`` with the traces
-of each arm and seed, from which a killed run goes on.
+``results.json``, ``timings.json``, ``report.html``, ``dialogues.csv``, ``tables/``; with a real language
+model ``answers.sqlite``, and ``failed.jsonl`` where conversations broke off; while running also ``parts/``
+with the traces of each arm and seed, from which a killed run goes on.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.config import OnExisting, RunConfig, read_settings, resolve
 from unicrs_rl.language.boundary import HOW
 
+FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+"""A name that can be a file's."""
 _RUN = (
     r"config\.toml|provenance\.json|(traces|failed)\.jsonl|results\.json|timings\.json|report\.html"
+    r"|dialogues\.csv|tables/((results|costs|budgets|differences-[^/]+)\.(md|tex))?"
     r"|answers\.sqlite(\.broken-\d+)?(-wal|-shm)?"
     r"|parts/([^/]+-seed\d+(\.jsonl|\.failed\.jsonl|\.timing\.json))?"
     r"|checkpoints/((embeddings|[^/]+-seed\d+)\.safetensors)?"
@@ -132,6 +136,8 @@ class RunFolder:
         self.results = path / "results.json"
         self.timings = path / "timings.json"
         self.report = path / "report.html"
+        self.dialogues = path / "dialogues.csv"
+        self.tables = path / "tables"
         self.parts = path / "parts"
         self.curves = path / "tensorboard"
         self.embeddings = path / "checkpoints" / "embeddings.safetensors"

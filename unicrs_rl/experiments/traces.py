@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise, repeat
 from typing import Any
 
-from unicrs_rl.dialogue import Call, Decision, Reply, Score, Turn
+from unicrs_rl.dialogue import Call, Decision, Reply, Score, Turn, View
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.config import JudgeWhen
+from unicrs_rl.experiments.controls.shortcut import mentioned_before
 from unicrs_rl.experiments.conversation import Episode
 from unicrs_rl.judging.metrics import measure
 from unicrs_rl.simulators.goals import Goal
@@ -28,16 +29,19 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
     outcome, wish = dialogue.outcome, episode.intentions
     intentions = None if wish is None else (wish.before, wish.after, wish.informed)
     score = dialogue.turns[-1].score  # the final one: where it is missing, no earlier one stands in for it
+    held = _held(episode, arm, seed, components)
+    ended = {
+        "success": outcome.success,
+        "turn": outcome.turn,
+        "item": outcome.item,
+        "rank": outcome.rank,
+        "left": outcome.left,
+    }
+    mentioned = mentioned_before({**held, "outcome": ended}, components.world.catalogue.lexicon)
     return {
-        **_held(episode, arm, seed, components),
+        **held,
         "intentions": intentions,
-        "outcome": {
-            "success": outcome.success,
-            "turn": outcome.turn,
-            "item": outcome.item,
-            "rank": outcome.rank,
-            "left": outcome.left,
-        },
+        "outcome": {**ended, "mentioned_before": mentioned},
         "metrics": measure(
             dialogue,
             episode.wanted,
@@ -46,6 +50,7 @@ def trace(episode: Episode, arm: str, seed: int, components: Components) -> dict
             _claims_right(components, dialogue.turns),
             intentions,
             components.config.reward.satisfied_above,
+            episode.ratings,
         )
         | ({"judge_turn": None} if components.config.judge_when is JudgeWhen.END else {}),
     }
@@ -120,6 +125,7 @@ def _claims_right(components: Components, turns: list[Turn]) -> list[list[bool]]
 
 def _turn(turn: Turn, latents: dict[str, float], version: str | None) -> dict[str, Any]:
     return {
+        **({"view": _view(turn.view)} if turn.view else {}),
         "decision": _decision(turn.decision),
         "scores": dict(turn.plan.scores) if turn.plan else {},
         "utterance": turn.utterance,
@@ -132,6 +138,21 @@ def _turn(turn: Turn, latents: dict[str, float], version: str | None) -> dict[st
         "calls": [_call(call) for call in turn.calls],
         **({"judge_calls": [_call(call) for call in turn.judge_calls]} if turn.judge_calls else {}),
         **_seeker_calls(turn.reply),
+    }
+
+
+def _view(view: View) -> dict[str, Any]:
+    return {
+        "entropy": round(view.entropy, _DECIMALS),
+        "left": view.left,
+        "confidence": round(view.confidence, _DECIMALS),
+        "items": [[item, round(weight, _DECIMALS)] for item, weight in view.items],
+        "questions": [
+            [attribute, round(entropy, _DECIMALS), round(mass, _DECIMALS)]
+            for attribute, entropy, mass in view.questions
+        ],
+        "wanted": list(view.wanted),
+        "unwanted": list(view.unwanted),
     }
 
 
@@ -173,6 +194,7 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "strategy": decision.strategy.value,
         "attributes": list(decision.attributes),
         "items": list(decision.items),
+        **({} if decision.told is None else {"told": decision.told}),
     }
 
 

@@ -455,6 +455,26 @@ def disagreement(
 
 
 @njit(cache=True, nogil=True)
+def posterior_entropy(offsets: Ints, values: Floats, linear: bool) -> Floats:
+    """Entropy of the posterior over the candidates of each row, in bits: ``[rows]``; 0 without any.
+
+    ``log2 W - sum_v w_v log2 w_v / W`` with ``W = sum_v w_v``, summed in order, so that a row's value
+    does not depend on the rows beside it.
+    """
+    found = np.zeros(len(offsets) - 1)
+    for row in range(len(found)):
+        total, spread = 0.0, 0.0
+        for at in range(offsets[row], offsets[row + 1]):
+            weight = values[at] if linear else sigmoid(values[at])
+            if weight > 0.0:
+                total += weight
+                spread += weight * math.log2(weight)
+        if total > 0.0:
+            found[row] = max(0.0, math.log2(total) - spread / total)
+    return found
+
+
+@njit(cache=True, nogil=True)
 def link(
     nodes: Ints, item_slots: Ints, attribute_slots: Ints, n_items: int, indptr: Ids, ids: Ids
 ) -> NDArray[np.bool_]:

@@ -134,6 +134,14 @@ class States:
         return np.diff(self.offsets)
 
     @cached_property
+    def entropy(self) -> NDArray[np.float64]:
+        """Entropy of the posterior over the items, in bits: ``[b]``.
+
+        Read it before the conversations go on.
+        """
+        return kernels.posterior_entropy(self.offsets, self.values, self.linear)
+
+    @cached_property
     def hits(self) -> NDArray[np.float64]:
         """Expected posterior mass of the best list after each question's answer: ``[b, K]``.
 
