@@ -18,6 +18,10 @@ class Stopped(Exception):
     """A run that came to a halt and kept everything, so that --resume goes on. One line; exit code 4."""
 
 
+class Failed(Exception):
+    """Controls that did not find what they have to. One line; exit code 1."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An :class:`InputError` for a name that is not registered, with the nearest known names."""
     options = sorted(known)

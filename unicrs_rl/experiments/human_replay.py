@@ -32,6 +32,8 @@ and that one is there) plus their likes in the world's training graph.
 ReDial's world is read from the same files as its dialogues: the likes of half of its seekers make the
 training graph. What concerns dialogues of the *other* seekers only is given apart (``unseen``).
 
+Where ``copy-mentioned`` beats an arm at a Recall@k, ``beaten_by_copying`` says so, and a note warns.
+
 Intervals are 95% percentile bootstrap intervals over dialogues. Where an arm has several checkpoints its
 counts are averaged over training seeds first. A turn for which a language model gave no valid answer
 counts for nothing, and is counted in ``failed_turns``.
@@ -56,6 +58,7 @@ from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.checkpoint import write_atomically
 from unicrs_rl.experiments.components import Components, read_world
 from unicrs_rl.experiments.config import RunConfig, read_settings, resolve
+from unicrs_rl.experiments.controls.shortcut import beaten_by_copying, copying_warning
 from unicrs_rl.experiments.conversation import Conversations, Episode, Move
 from unicrs_rl.experiments.corpora import INSPIRED, REDIAL, Line, Talks, corpus_splits, read_talks
 from unicrs_rl.experiments.costs import open_ledger
@@ -604,7 +607,17 @@ def _results(
             "dialogues": n,
             "arms": _rows(some, talks.labelled, resampled(n)) if n else {},
         }
-    return found | {"notes": _notes(people, world)}
+    beaten = beaten_by_copying(recall_of(found["arms"]), COPY, (POPULARITY,))
+    warning = copying_warning(beaten, COPY)
+    notes = [*_notes(people, world), *([warning] if warning else [])]
+    return found | {"beaten_by_copying": beaten, "notes": notes}
+
+
+def recall_of(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Recall of each arm and baseline by k; ``None`` where nothing was to be recalled."""
+    return {
+        arm: {k: share and share["value"] for k, share in row["recall"].items()} for arm, row in arms.items()
+    }
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:
