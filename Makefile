@@ -6,11 +6,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 	--config-settings editable_mode=compat
 OUT ?= runs/compare
 
-.PHONY: help compare test lint docs clean
+.PHONY: help compare test example notebooks lint docs clean
 
 help:
 	@echo "make compare   install if needed, run the head-to-head, write $(OUT)/report.html"
 	@echo "make test      install if needed, run the whole test suite"
+	@echo "make example   install the example package apart, use it and test it"
+	@echo "make notebooks run the tutorial notebooks from top to bottom"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make docs      build the documentation into docs/_build"
 	@echo "make clean     remove the virtual environment and build leftovers (not runs/)"
@@ -21,9 +23,22 @@ compare: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+# Beside the environment, not in it: the tests of the package itself are to find nothing plugged in.
+EXAMPLE := build/example
+example: $(VENV)/.installed-dev
+	rm -rf $(EXAMPLE)
+	$(INSTALL) --no-deps --target $(EXAMPLE) ./examples/unicrs-rl-example
+	rm -rf examples/unicrs-rl-example/build
+	PYTHONPATH=$(EXAMPLE) $(BIN)/unicrs-rl compare --world example-world --arms example-arm,max-entropy \
+		--dialogues 40 --out $(EXAMPLE)/run
+	PYTHONPATH=$(EXAMPLE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q examples/unicrs-rl-example/tests
+
+notebooks: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 docs/notebooks
+
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check unicrs_rl tests benchmarks
-	$(BIN)/ruff format --check unicrs_rl tests benchmarks
+	$(BIN)/ruff check unicrs_rl tests benchmarks examples
+	$(BIN)/ruff format --check unicrs_rl tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -66,6 +66,7 @@ def test_a_run_leaves_what_the_design_says(finished: Path) -> None:
         "results.json",
         "timings.json",
         "report.html",
+        "dialogues.csv",
     ):
         assert (finished / name).stat().st_size > 0
     checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
@@ -105,6 +106,7 @@ def test_traces_hold_every_turn_of_every_dialogue(finished: Path) -> None:
                 "calls",
                 "invented",
                 "goal",
+                "view",
             } == set(turn) - {"belief"}
             assert [call["task"] for call in turn["calls"]] == [
                 "preference_reasoner",
@@ -300,7 +302,7 @@ def test_a_killed_replacement_leaves_a_run_folder(
 def test_a_run_of_rules_leaves_the_same_folders(tmp_path: Path, bistros: Path) -> None:
     out = tmp_path / "run"
     rules_run(out, world=str(bistros))
-    assert {path.name for path in out.iterdir() if path.is_dir()} == {"checkpoints", "tensorboard"}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"checkpoints", "tables", "tensorboard"}
 
 
 def test_resuming_a_finished_run_clears_up_after_a_kill(tmp_path: Path, bistros: Path) -> None:

@@ -336,7 +336,7 @@ def actor_input(**changes: Any) -> ActorInput:
     [
         (PREFERENCE_REASONER, preference_input()),
         (FACT_RETRIEVER, fact_input()),
-        (ACTOR, actor_input(strategy=None)),
+        (ACTOR, actor_input(strategy=None, unasked=FACTS)),
     ],
 )
 def test_prompts_name_every_field_of_the_answer(task: Task[Any, Any], inputs: Message) -> None:

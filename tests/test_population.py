@@ -68,7 +68,7 @@ def test_a_population_leaves_numbers_traces_and_a_report(
     assert len((out / "traces.jsonl").read_text().splitlines()) == 12
     page = (out / "report.html").read_text()
     assert "<h1>A population of latent seekers on movies</h1>" in page
-    assert "<h2>The seekers</h2>" in page
+    assert ">The seekers</h2>" in page
     without_library = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", without_library)
     (out / "report.html").unlink()

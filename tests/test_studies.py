@@ -24,6 +24,7 @@ from unicrs_rl.dialogue import Strategy
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.artifacts.base import Estimate, Finished
 from unicrs_rl.experiments.artifacts.case import Case
+from unicrs_rl.experiments.artifacts.frontier import Frontier
 from unicrs_rl.experiments.artifacts.numbers import Numbers
 from unicrs_rl.experiments.artifacts.strategies import counted, undecided
 from unicrs_rl.experiments.run_folder import RunFolder
@@ -32,6 +33,7 @@ from unicrs_rl.experiments.statistics import entropy, interval_of_total
 from unicrs_rl.experiments.study import StudyFolder, plan_study, run_study
 
 PAPER = ("rso-ablation", "rso-case", "rso-main", "rso-scale", "rso-strategies")
+OURS = ("grid", "head-to-head", "proactive", "rapport", "transfer")
 ARMS = ("max-entropy", "greedy", "random")
 STUDY = """
 title = "Rules"
@@ -183,16 +185,55 @@ def check_products(out: Path) -> dict[str, Any]:
 
 
 def test_the_papers_experiments_are_all_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert studies.names() == (*PAPER, "transfer")
+    assert studies.names() == tuple(sorted((*PAPER, *OURS)))
     for arguments in (["study"], ["study", "--list"], ["study", "list"]):
         assert main(arguments) == 0
         listed = capsys.readouterr().out
-        assert all(name in listed for name in PAPER)
+        assert all(name in listed for name in (*PAPER, *OURS))
     assert main(["study", "--json"]) == 0
-    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)["studies"]] == [
-        *PAPER,
-        "transfer",
-    ]
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)["studies"]] == list(
+        studies.names()
+    )
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_studies_declare_what_decides_and_can_be_run(name: str) -> None:
+    plan = plan_study(name, {})
+    assert plan.study.about
+    if name != "transfer":  # its verdict is its own artifact's
+        assert "statistics" in studies.read(name)["settings"]
+
+
+def test_a_study_goes_on_from_its_folder_or_from_nothing_but_the_word(
+    capsys: pytest.CaptureFixture[str], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = products(finished)
+    (finished / "results.json").unlink()
+    assert main(["study", "resume", str(finished), "--json"]) == 0
+    assert products(finished) == before
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    shutil.move(finished, tmp_path / "runs" / "mine")
+    assert main(["study", "resume"]) == 2
+    assert "no unfinished study in runs" in capsys.readouterr().err
+    (tmp_path / "runs" / "mine" / "results.json").unlink()
+    assert main(["study", "resume", "--json"]) == 0
+    assert products(tmp_path / "runs" / "mine") == before
+    (tmp_path / "runs" / "mine" / "results.json").unlink()
+    shutil.copytree(tmp_path / "runs" / "mine", tmp_path / "runs" / "other")
+    capsys.readouterr()
+    assert main(["study", "resume"]) == 2
+    assert "several unfinished studies (runs/mine, runs/other)" in capsys.readouterr().err
+
+
+def test_a_study_and_a_run_are_the_same_bytes_from_their_folders(finished: Path, tmp_path: Path) -> None:
+    again = plan_study(str(finished / "study.toml"), {})
+    run_study(again, tmp_path / "again")
+    assert products(tmp_path / "again") == products(finished)
+    run = finished / "runs" / "hasty"
+    arguments = ["--config", str(run / "config.toml"), "--out", str(tmp_path / "run"), "--workers", "1"]
+    assert main(["compare", *arguments, "--json"]) == 0
+    assert (tmp_path / "run" / "results.json").read_bytes() == (run / "results.json").read_bytes()
 
 
 @pytest.mark.slow
@@ -357,6 +398,65 @@ def test_strategies_and_entropies_in_a_study(finished: Path) -> None:
                     if (row["arm"], row["progress"]) == (arm, progress)
                 )
                 assert stated == pytest.approx(-sum(x * math.log(x) for x in p), abs=1e-4)
+
+
+def test_a_frontier_pairs_runs_by_dialogue(finished: Path) -> None:
+    runs = {}
+    for name in ("hasty", "patient"):
+        folder = RunFolder(finished / "runs" / name)
+        runs[name] = Finished(name, name, folder, json.loads(folder.results.read_text()))
+    frontier = Frontier(
+        kind="frontier",
+        name="f",
+        title="F",
+        runs=("hasty", "patient"),
+        along="turns allowed",
+        arms=("max-entropy", "random"),
+        task="sr@15",
+        other="at",
+    )
+    made = frontier.make(runs)
+    means, gaps = made.tables
+    assert made.pictures[0].png.startswith(b"\x89PNG")
+    for row in means.rows:
+        assert row["mean"] == runs[str(row["run"])].found["arms"][row["arm"]]["metrics"][row["metric"]]
+    values = {
+        name: {
+            line["index"]: line["metrics"]["at"]
+            for line in run.folder.read_traces()
+            if line["arm"] == "random"
+        }
+        for name, run in runs.items()
+    }
+    by_hand = np.mean([values["patient"][index] - values["hasty"][index] for index in range(8)])
+    (row,) = [row for row in gaps.rows if (row["arm"], row["metric"]) == ("random", "at")]
+    assert row["difference"] == pytest.approx(by_hand, abs=1e-6)
+    assert [finding.partition(":")[0] for finding in made.findings] == ["max-entropy", "random"]
+    assert all("trade-off" in finding for finding in made.findings)
+
+
+@pytest.mark.parametrize(
+    ("task", "other", "says"),
+    [
+        ((0.1, 0.05, 0.2), (-0.2, -0.3, -0.1), "a trade-off ("),
+        ((0.1, 0.05, 0.2), (0.2, 0.1, 0.3), "both rise together, no trade-off ("),
+        ((-0.1, -0.2, -0.05), (-0.2, -0.3, -0.1), "both suffer together, no trade-off ("),
+        ((0.1, 0.05, 0.2), (0.2, -0.1, 0.3), "only SR@15 changes, so no trade-off is detected ("),
+        ((0.0, -0.1, 0.1), (0.2, -0.1, 0.3), "nothing changes that is detected"),
+        (None, (0.2, -0.1, 0.3), "too few dialogues"),
+    ],
+)
+def test_what_a_trade_off_is(
+    finished: Path, task: tuple[float, ...] | None, other: tuple[float, ...], says: str
+) -> None:
+    folder = RunFolder(finished / "runs" / "patient")
+    run = Finished("r", "r", folder, json.loads(folder.results.read_text()))
+    frontier = Frontier(kind="frontier", name="f", title="F", runs=("r", "s"), along="x", arms=("a",))
+    gaps = {
+        ("a", "sr@15"): Estimate(None, None, None, 0) if task is None else Estimate(*task, 9, p=0.01),
+        ("a", "rapport"): Estimate(*other, 9, p=0.01),
+    }
+    assert frontier._finding("a", [run, run], gaps).startswith(f"a: {says}")
 
 
 def test_what_no_dialogue_has_is_missing(finished: Path) -> None:

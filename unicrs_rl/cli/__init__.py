@@ -1,7 +1,8 @@
 """The door: ``unicrs-rl <verb> …``.
 
 Wrong use and wrong input end with exit code 2 and one line on standard error, a judge that never scored with
-3, a run that stopped and can be resumed with 4. Results go to standard output, progress to standard error.
+3, a run that stopped and can be resumed with 4, controls that failed with 1. Results go to standard output,
+progress to standard error.
 
 Each verb is a module: a dataclass of its options, and ``run``.
 """
@@ -24,11 +25,13 @@ from unicrs_rl.cli import (
     bench,
     calibrate,
     compare,
+    controls,
     doctor,
     drift,
     evaluate,
     interplay,
     population,
+    power,
     read,
     replay,
     report,
@@ -38,13 +41,15 @@ from unicrs_rl.cli import (
     train_simulator,
     worlds,
 )
-from unicrs_rl.errors import InputError, Stopped, Unjudged, unknown
+from unicrs_rl.errors import Failed, InputError, Stopped, Unjudged, unknown
 
 _BOX = re.compile(r"[╭╮╰╯│─]+|-{5,}")  # of dashes where the output cannot show the others
 _UNREADABLE = re.compile(
     r"Error parsing (--[\w-]+): .*(?:instantiated from|for int\(\) with base 10:) (.+?)\.?(?: Got.*)?$"
 )
 
+_CODES: dict[type[Exception], int] = {Failed: 1, InputError: 2, Unjudged: 3, Stopped: 4}
+"""Exit codes of what ends a command with one line."""
 _VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "compare": (compare.Compare, compare.run),
     "train": (train.Train, train.run),
@@ -52,10 +57,12 @@ _VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "read": (read.Read, read.run),
     "replay": (replay.Replay, replay.run),
     "population": (population.Population, population.run),
+    "power": (power.Power, power.run),
     "drift": (drift.Drift, drift.run),
     "train-simulator": (train_simulator.TrainSimulator, train_simulator.run),
     "interplay": (interplay.Interplay, interplay.run),
     "bench": (bench.Bench, bench.run),
+    "controls": (controls.Controls, controls.run),
     "calibrate": (calibrate.Calibrate, calibrate.run),
     "study": (study.Study, study.run),
     "report": (report.Report, report.run),
@@ -72,15 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         verb = _parse(sys.argv[1:] if arguments is None else list(arguments))
         next(run for kind, run in _VERBS.values() if type(verb) is kind)(verb)
-    except InputError as error:
+    except tuple(_CODES) as error:
         print(f"unicrs-rl: {error}", file=sys.stderr)
-        return 2
-    except Unjudged as error:
-        print(f"unicrs-rl: {error}", file=sys.stderr)
-        return 3
-    except Stopped as error:
-        print(f"unicrs-rl: {error}", file=sys.stderr)
-        return 4
+        return next(code for kind, code in _CODES.items() if isinstance(error, kind))
     except KeyboardInterrupt:
         print("unicrs-rl: interrupted; --resume goes on", file=sys.stderr)
         return 128 + signal.SIGINT

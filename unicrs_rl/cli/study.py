@@ -37,8 +37,9 @@ class Study(Limits, Output, Settings):
             tuple[str, ...],
             opt(
                 "run NAME, resume NAME or show NAME (NAME alone runs it); list, or nothing, lists them; "
-                "NAME may be the PATH of a TOML file",
-                "[VERB] NAME|PATH.toml",
+                "NAME may be the PATH of a TOML file, and of resume the study's folder, or nothing: then the "
+                "only unfinished one in runs is meant",
+                "[VERB] NAME|PATH.toml|DIR",
             ),
         ]
     ] = ()
@@ -59,14 +60,16 @@ def run(verb: Study) -> None:
     if what == "list":
         _print_studies(list_studies(), verb.json)
         return
-    plan = plan_study(name, given_settings(verb, dialogues=verb.dialogues), verb.config)
+    there = _folder(what, name)
+    which = name if there is None else str(there / "study.toml")
+    plan = plan_study(which, given_settings(verb, dialogues=verb.dialogues), verb.config)
     if what == "show":
         print(
             json.dumps(tomllib.loads(plan.toml())) if verb.json else plan.toml(),
             end="\n" if verb.json else "",
         )
         return
-    out = verb.out or Path("runs") / plan.name
+    out = verb.out or there or Path("runs") / plan.name
     existing = on_existing(dataclasses.replace(verb, resume=verb.resume or what == "resume"), out)
     if existing == "force" and Path(name).resolve().is_relative_to(out.resolve()):
         raise InputError(f"{name}: lies in the folder that --force replaces; choose another --out")
@@ -97,13 +100,24 @@ def _asked(verb: Study) -> tuple[str, str]:
     what, *names = verb.words if verb.words[:1] and verb.words[0] in _DOING else ("run", *verb.words)
     if verb.list or what == "list" or not verb.words:
         return "list", ""
-    if not names:
+    if not names and what != "resume":
         raise InputError(f"study {what}: name a study; unicrs-rl study lists them")
     if len(names) > 1:
         raise InputError(
             f"study {' '.join(verb.words)}: one study at a time, or {', '.join(_DOING)} and its name"
         )
-    return what, names[0]
+    return what, "".join(names)
+
+
+def _folder(what: str, name: str) -> Path | None:
+    """The folder of the study that is to go on, where it is not called by its name."""
+    from unicrs_rl.experiments.study import unfinished
+
+    if what != "resume" or name.endswith(".toml"):
+        return None
+    if not name:
+        return unfinished(Path("runs"))
+    return Path(name) if (Path(name) / "study.toml").is_file() else None
 
 
 def _print_studies(studies: list[dict[str, str]], as_json: bool) -> None:

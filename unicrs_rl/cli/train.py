@@ -27,9 +27,9 @@ from unicrs_rl.errors import InputError, Unjudged, unknown
 class Train(Limits, Output, Settings):
     """Train an arm and keep its checkpoints."""
 
-    arm: Annotated[str, opt("arm to train: unified, unified-ppo, rso or rso-ppo", "NAME", "unified")] = (
-        "unified"
-    )
+    arm: Annotated[
+        str, opt("arm to train: unified, unified-ppo, unified-reinforce, rso or rso-ppo", "NAME", "unified")
+    ] = "unified"
     reproduce: Annotated[
         Text, opt("a published system: unicorn-code, unicorn-paper, ear, scpr or rso-paper", "NAME")
     ] = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from unicrs_rl.errors import InputError, Stopped
 from unicrs_rl.experiments import checkpoint
+from unicrs_rl.experiments.budgets import budgets, parameters
 from unicrs_rl.experiments.components import (
     Components,
     read_corpus,
@@ -21,12 +22,14 @@ from unicrs_rl.experiments.components import (
 from unicrs_rl.experiments.config import OnExisting, RunConfig, Surface
 from unicrs_rl.experiments.costs import open_ledger, spent, taken
 from unicrs_rl.experiments.evaluation import BATCH
+from unicrs_rl.experiments.exports import write_exports
 from unicrs_rl.experiments.jobs import Job, plan, run_jobs, shared_components
 from unicrs_rl.experiments.provenance import changed_file, provenance
 from unicrs_rl.experiments.report import write_report
 from unicrs_rl.experiments.results import results
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.training import Progress
+from unicrs_rl.experiments.why import interference_in, solved, why
 from unicrs_rl.graphs.world import World
 from unicrs_rl.language.ledger import NO_LIMIT, Budget
 from unicrs_rl.policy.arms import learns
@@ -182,6 +185,7 @@ def _open(config: RunConfig, out: Path, existing: OnExisting) -> tuple[RunFolder
 def _take_up_finished(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a finished run found. A kill may have come before its report was made or its parts removed."""
     write_report(folder)
+    write_exports(folder)
     folder.tidy()
     return folder.read_json(folder.results), folder.read_json(folder.timings)
 
@@ -200,8 +204,8 @@ def _finish(
     broken_off = _broken_off(folder)
     for arm in config.arms:
         if arm not in used:
-            why = broken_off[arm]["commonest"]
-            raise Stopped(f"{folder.path}: no dialogue of {arm} was held ({why}); --resume tries again")
+            reason = broken_off[arm]["commonest"]
+            raise Stopped(f"{folder.path}: no dialogue of {arm} was held ({reason}); --resume tries again")
     found = results(
         config,
         components.world.name,
@@ -210,7 +214,15 @@ def _finish(
         folder.read_traces(),
         {arm: use.per_dialogue(config.price) for arm, use in used.items()},
         broken_off,
+        why(
+            config.arms,
+            config.limit,
+            folder.read_traces(),
+            interference_in(folder, config.arms, config.seeds),
+            solved(config, components.world.name),
+        ),
     )
+    found["budgets"] = budgets(config, folder, found["arms"])
     timings = {
         "total_seconds": round(seconds, 3),
         "jobs": _job_seconds(folder, jobs),
@@ -218,8 +230,9 @@ def _finish(
         **({"spent": spent(ledger)} if ledger else {}),
     }
     folder.write_json(folder.timings, timings)
-    folder.write_json(folder.results, found)  # makes the run a finished one; the report is made from it
+    folder.write_json(folder.results, found)  # makes the run a finished one; all else is made from it
     write_report(folder)
+    write_exports(folder)
     if not broken_off:  # else their parts are what --resume goes on from
         folder.failed.unlink()  # not before the results are there, which it would make out of date
         folder.tidy()
@@ -268,9 +281,7 @@ def _parameters(folder: RunFolder, jobs: list[Job]) -> dict[str, int]:
         if not path.is_file():
             found[job.arm] = 0
             continue
-        tensors, _ = checkpoint.load(path)
-        copies = ("target.", "optimizer.", "replay.")
-        found[job.arm] = sum(t.numel() for name, t in tensors.items() if not name.startswith(copies))
+        found[job.arm] = parameters(checkpoint.load(path)[0])
     return found
 
 

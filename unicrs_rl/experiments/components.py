@@ -177,7 +177,8 @@ def starting_points(config: RunConfig) -> dict[str, Path]:
 
 def _listed(config: RunConfig) -> int:
     """How many items and questions a state lists: enough for the slate and for every arm."""
-    return max(config.slate, LISTED, *(int(own.get("k", 0)) for own in config.arm.values()))
+    tables = [*config.arm.values(), *(own.get("settings", {}) for own in config.arm.values())]  # of the grid
+    return max(config.slate, LISTED, *(int(own.get("k", 0)) for own in tables))
 
 
 def _memory(world: World, mistaken: float) -> Memory:
@@ -201,7 +202,7 @@ def _crew(
     lexicon = catalogue.lexicon
     return (
         PreferenceReasoner(model, lexicon, experts.reasoner),
-        FactRetriever(model, catalogue, experts.retriever),
+        FactRetriever(model, catalogue, experts.retriever, experts.volunteer),
         actors[experts.actor](model, lexicon, recommend_above, slate, catalogue.facts_about),
     )
 

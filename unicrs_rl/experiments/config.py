@@ -13,21 +13,25 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from unicrs_rl.errors import InputError, unknown
+from unicrs_rl.experiments import planted
 from unicrs_rl.experiments.shipped import presets
+from unicrs_rl.experiments.statistics.families import Family
 from unicrs_rl.graphs.belief import Reject, Scoring
 from unicrs_rl.graphs.candidates import AskScore, Question, Switches
 from unicrs_rl.graphs.embeddings import EmbeddingConfig
+from unicrs_rl.graphs.planted import PROBLEMS
 from unicrs_rl.graphs.prior import PriorKind
 from unicrs_rl.graphs.worlds import worlds
 from unicrs_rl.judging.judges import judges
-from unicrs_rl.judging.metrics import SATISFIED_ABOVE
+from unicrs_rl.judging.metrics import METRIC_BY_NAME, METRICS, SATISFIED_ABOVE
 from unicrs_rl.judging.reward import Signal
 from unicrs_rl.language.actor import actors
 from unicrs_rl.language.backends import language_models
 from unicrs_rl.language.boundary import LanguageModelConfig
-from unicrs_rl.language.experts import Experts, Planning
+from unicrs_rl.language.experts import Experts, Planning, Volunteering
 from unicrs_rl.language.ledger import Price
-from unicrs_rl.policy.arms import check_settings, kind, learns, policy_class
+from unicrs_rl.policy.arms import check_settings, given, kind, learns, policy_class
+from unicrs_rl.policy.control import Encoder, Point
 from unicrs_rl.simulators.populations import seeker_kind
 from unicrs_rl.simulators.protocol import Protocol
 from unicrs_rl.simulators.settings import Effects, Population, SeekerConfig
@@ -74,6 +78,11 @@ class RewardConfig(_Closed):
 
     signal: Signal = Field(Signal.SHARED, description="shared by both arms, or each paper's own")
     judge_weight: float = Field(0.5, ge=0, description="weight of the change of the judge's score (shared)")
+    rapport_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of how much better the seeker rates the recommender at the end of a dialogue",
+    )
     satisfied_above: float = Field(
         SATISFIED_ABOVE,
         ge=1,
@@ -88,10 +97,24 @@ class StatisticsConfig(_Closed):
     primary: tuple[str, ...] = Field(
         ("sr@15", "at"), min_length=1, description="metrics that decide, corrected for their number (Holm)"
     )
-    level: float = Field(0.05, gt=0, lt=0.5, description="chance of a false positive over all of them")
+    family: Family = Field(
+        Family.PAIR,
+        description="comparisons that decide on each of them: pair (of the first two arms), first (of the "
+        "first arm with every other) or all",
+    )
+    level: float = Field(
+        0.05, gt=0, le=0.05, description="chance of a false positive over all of them; intervals are at 95%"
+    )
     looks: int = Field(
         1, ge=1, le=20, description="how often the held-out dialogues are looked at, at equal steps"
     )
+
+    @field_validator("primary")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("the same metric twice")
+        return value
 
 
 class Surface(StrEnum):
@@ -247,8 +270,8 @@ class RunConfig(_Closed):
         )
 
     def settings(self, arm: str) -> dict[str, Any]:
-        """The settings of an arm; of a variant, over those of the arm it is of."""
-        both = {**self.arm.get(kind(arm), {}), **self.arm.get(arm, {})}
+        """The settings of an arm; of a variant, over what its name gives it, over those of the arm."""
+        both = over(over(self.arm.get(kind(arm), {}), given(arm)), self.arm.get(arm, {}))
         return {name: value for name, value in both.items() if name != "experts"}
 
     def experts_of(self, arm: str) -> Experts:
@@ -321,7 +344,7 @@ def resolve(
         return (called or {}).get(path[0], f"--{path[0].replace('_', '-')}")
 
     try:
-        config = RunConfig.model_validate(over(over(under or {}, settings), values))
+        config = RunConfig.model_validate(_planted(over(over(under or {}, settings), values)))
     except ValidationError as error:
         path = [part for part in error.errors()[0]["loc"] if isinstance(part, str)]
         raise InputError(f"{place(*path)}: {explain(error)}") from None
@@ -332,8 +355,15 @@ def resolve(
     with _at(str(file)) if "arm" in settings and "arm" not in values else nullcontext():
         for arm in config.arm:
             check_settings(arm, config.settings(arm))
+        for arm in dict.fromkeys((*config.arm, *config.arms)):
             _check_experts(config, arm)
+    _check_points(config)
     return _anchored(config)
+
+
+def _planted(given: dict[str, Any]) -> dict[str, Any]:
+    """In a planted world, what is given above the settings that the world is meant for."""
+    return over(planted.settings(given["world"]), given) if given.get("world") in PROBLEMS else given
 
 
 def over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -366,6 +396,10 @@ def _check_names(config: RunConfig, place: Callable[..., str]) -> None:
             raise InputError(
                 f"{place('seekers', name)}: {config.user} seekers know nothing of it; latent ones do"
             )
+    list(METRICS)  # all are measured in every dialogue, so that none of another package may be broken
+    for name in config.statistics.primary:
+        with _at(place("statistics", "primary")):
+            METRIC_BY_NAME[name]
     table = config.seekers.table
     if table is not None and not table.expanduser().is_file():
         raise InputError(
@@ -387,6 +421,27 @@ def _check_experts(config: RunConfig, arm: str) -> None:
     except ValidationError as error:
         name = ".".join(("arm", arm, "experts", *map(str, error.errors()[0]["loc"])))
         raise InputError(f"{name}: {explain(error)}") from None
+    if (
+        config.surface is Surface.SEMANTIC
+        and config.experts_of(arm).volunteer is not Volunteering.OFF
+        and arm in config.arms
+    ):
+        raise InputError(f"arm.{arm}.experts.volunteer: surface 'semantic' is without words to tell it in")
+
+
+def _check_points(config: RunConfig) -> None:
+    """Arms of the grid have to be possible before these seekers."""
+    for arm in config.arms:
+        made = policy_class(arm).Config
+        if not issubclass(made, Point):
+            continue
+        check_settings(arm, config.settings(arm))
+        if reason := made.model_validate(config.settings(arm)).impossible(seeker_kind(config.met).strategic):
+            raise InputError(f"arm.{arm}: {reason}")
+        if config.experts_of(arm).planner is Planning.OFF:
+            raise InputError(
+                f"arm.{arm}.experts.planner: 'off' is not for the grid; set control.strategy = \"expert\""
+            )
 
 
 _OF_FEELING_SEEKERS: dict[str, Any] = {
@@ -406,24 +461,19 @@ _ENGINE_ONLY: dict[str, Any] = {
 
 def _check_together(config: RunConfig) -> None:
     """Settings that exclude each other."""
-    mcr = config.user == "mcr"
     if config.llm == "embedded" and config.language_model.model:
         raise InputError(
             f"--model {config.language_model.model}: needs --llm transformers or --llm openai; "
             "the embedded language model is no other"
         )
-    if config.noise and not mcr:
-        raise InputError(f"noise: {config.user} seekers do not answer with noise; only mcr seekers do")
-    if config.reject is Reject.NOISY and not config.noise:
-        raise InputError("reject: 'noisy' needs --noise above 0: without noise every answer is certain")
-    if config.reject is Reject.NOISY and config.scoring is Scoring.UNICORN:
-        raise InputError("reject: 'noisy' needs scoring 'posterior': UNICORN's scores are no chances")
+    if config.statistics.looks > max(1, config.dialogues // 2):
+        raise InputError(
+            f"statistics.looks: {config.statistics.looks} looks at {config.dialogues} dialogues; "
+            "each needs two more to look at"
+        )
+    _check_seekers(config)
     if config.surface is Surface.SEMANTIC:
-        if not mcr:
-            raise InputError(f"surface: 'semantic' is for mcr seekers (the user is {config.user!r})")
-        for arm in config.arms:
-            if not policy_class(arm).complete:
-                raise InputError(f"surface: 'semantic' is without words, which arm {arm!r} needs")
+        _check_without_words(config)
         return
     for name, default in _ENGINE_ONLY.items():
         if getattr(config, name) is not default:
@@ -433,6 +483,35 @@ def _check_together(config: RunConfig) -> None:
             )
     if config.ask is AskScore.SIMILARITY:
         raise InputError("ask: 'similarity' needs the batched engine (--user mcr)")
+
+
+def _check_without_words(config: RunConfig) -> None:
+    """What the semantic surface is for."""
+    if config.user != "mcr":
+        raise InputError(f"surface: 'semantic' is for mcr seekers (the user is {config.user!r})")
+    for arm in config.arms:
+        if not policy_class(arm).complete:
+            raise InputError(f"surface: 'semantic' is without words, which arm {arm!r} needs")
+        if (seen := config.settings(arm).get("encoder")) in (Encoder.TEXT, Encoder.BOTH):
+            raise InputError(
+                f"arm.{arm}.encoder: {seen!r} reads words, and surface 'semantic' is without them; "
+                'set surface = "text", or encoder = "graph"'
+            )
+
+
+def _check_seekers(config: RunConfig) -> None:
+    """What only some kinds of seekers do."""
+    if config.noise and config.user != "mcr":
+        raise InputError(f"noise: {config.user} seekers do not answer with noise; only mcr seekers do")
+    if config.reject is Reject.NOISY and not config.noise:
+        raise InputError("reject: 'noisy' needs --noise above 0: without noise every answer is certain")
+    if config.reject is Reject.NOISY and config.scoring is Scoring.UNICORN:
+        raise InputError("reject: 'noisy' needs scoring 'posterior': UNICORN's scores are no chances")
+    if config.reward.rapport_weight and not seeker_kind(config.user).rates:
+        raise InputError(
+            f"reward.rapport_weight: {config.user} seekers rate nobody, so there is no rapport to reward; "
+            "latent ones do"
+        )
 
 
 def by_engine(values: Mapping[str, Any], file: Path | None, under: Mapping[str, Any]) -> bool:
@@ -515,7 +594,9 @@ def _anchored_settings(own: Mapping[str, Any]) -> dict[str, Any]:
     paths = {
         name: str(there.resolve())
         for name in ("encoder", "start", "run")
-        if name in own and (there := Path(str(own[name])).expanduser()).exists()
+        if name in own
+        and own[name] not in tuple(Encoder)  # what a graph policy sees is no path, whatever lies about
+        and (there := Path(str(own[name])).expanduser()).exists()
     }
     return {**own, **paths}
 

@@ -17,17 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unicrs_rl.dialogue import Call, Decision, Dialogue, Fact, Plan, Reply, Score, State, Turn
+from unicrs_rl.dialogue import Call, Decision, Dialogue, Fact, Plan, Reply, Score, State, Turn, View
 from unicrs_rl.experiments.components import Components
 from unicrs_rl.experiments.config import JudgeWhen
 from unicrs_rl.graphs.states import States
 from unicrs_rl.graphs.world import Session
 from unicrs_rl.judging.judge import Judgement
-from unicrs_rl.judging.metrics import outcome_of
+from unicrs_rl.judging.metrics import outcome_of, rapport
 from unicrs_rl.judging.reward import Signal, scaled, task_rewards
 from unicrs_rl.language.experts import Planning
 from unicrs_rl.language.preference_reasoner import perceive_acts
@@ -37,6 +38,9 @@ from unicrs_rl.simulators.goals import Goal
 from unicrs_rl.simulators.intentions import Belief, Intentions
 from unicrs_rl.simulators.populations import make_seekers, seeker_kind
 from unicrs_rl.simulators.seekers import Actions, SeekerContext, Seekers
+
+SEEN = 5
+"""Likeliest items and most informative questions that a view keeps."""
 
 
 @dataclass(slots=True)
@@ -64,6 +68,8 @@ class Episode:
     intentions: Intentions | None = None
     score: Score | None = None
     failure: str = ""
+    rapport: float | None = None
+    """What its seeker thought of the recommender before a word was said, where it rates."""
     turned_to: int | None = None
     """The item that the seeker wanted in the end, if it changed its mind."""
 
@@ -110,15 +116,23 @@ class Conversations:
         context = SeekerContext(components.world, config.seekers, config.noise, model)
         self.seekers: Seekers = make_seekers(user, context)
 
-    def hold(self, policy: Policy, sessions: Sequence[Session], learning: bool = False) -> list[Episode]:
+    def hold(
+        self,
+        policy: Policy,
+        sessions: Sequence[Session],
+        learning: bool = False,
+        answering: Sequence[Session] | None = None,
+    ) -> list[Episode]:
         """Hold one conversation for each session to its end.
 
         Args:
             learning: the policy is a learner that explores and is told its rewards.
+            answering: whose seekers answer, where these are others than the policy is told of: a control
+                that looks for leaks exchanges what is hidden.
         """
         limit = self.components.config.limit
         prior = self.components.prior.log_scores(sessions)
-        volunteered = self.seekers.reset(sessions)
+        volunteered = self.seekers.reset(sessions if answering is None else answering)
         rows = np.arange(len(sessions))
         openings = self._open(rows, volunteered)
         episodes = [
@@ -127,6 +141,7 @@ class Conversations:
         ]
         for row, episode in enumerate(episodes):
             self._look_inside(row, episode)
+            episode.rapport = rapport(self.seekers.ratings(row) or {})
         live = np.array([row for row in rows if not episodes[row].failure], dtype=int)
         for turn in range(limit):
             if not len(live):
@@ -162,8 +177,9 @@ class Conversations:
     ) -> None:
         """One turn of every live conversation."""
         now = [episodes[row] for row in live]
-        _, read, plans, moves = self.decide(policy, now, prior, learning)
+        states, read, plans, moves = self.decide(policy, now, prior, learning)
         decisions = [move.decision for move in moves]
+        views = [None] * len(now) if learning or not self.words else views_of(states, decisions)
         actions = Actions.of(
             decisions,
             [move.facts for move in moves],
@@ -171,18 +187,25 @@ class Conversations:
         )
         answers = self.seekers.respond(live, actions)
         replies = self.seekers.replies(live, decisions, answers, self.words)
-        for row, episode, plan, move, reply, call in zip(
-            live.tolist(), now, plans, moves, replies, read, strict=True
+        for row, episode, plan, move, reply, call, view in zip(
+            live.tolist(), now, plans, moves, replies, read, views, strict=True
         ):
             calls = (call, *move.calls) if call else move.calls
             turn = Turn(
-                move.decision, move.utterance, reply, move.facts, plan, calls=calls, invented=move.invented
+                move.decision,
+                move.utterance,
+                reply,
+                move.facts,
+                plan,
+                calls=calls,
+                invented=move.invented,
+                view=view,
             )
             episode.dialogue.turns.append(turn)
             self._look_inside(row, episode)
             episode.beliefs.append(self.seekers.belief(row))
             episode.failure = _lost((*calls, *reply.calls))
-        self._judge(policy, now, last, learning)
+        self._judge(policy, live, now, last, learning)
 
     def decide(
         self, policy: Policy, episodes: list[Episode], prior: NDArray[np.float64], learning: bool = False
@@ -261,28 +284,50 @@ class Conversations:
             said = said.replace(titles[item].casefold(), "")
         return tuple(fact for fact in facts if fact.value.casefold() in said)
 
-    def _judge(self, policy: Policy, episodes: list[Episode], last: bool, learning: bool) -> None:
+    def _judge(
+        self, policy: Policy, live: NDArray[np.int64], episodes: list[Episode], last: bool, learning: bool
+    ) -> None:
         """Score the conversations, reward the last turn, and tell a learner."""
         judgements = self._judgements(episodes, last, learning)
         turns = [episode.dialogue.turns[-1] for episode in episodes]
-        task = task_rewards(
-            act=np.array([turn.decision.act for turn in turns]),
-            wanted=np.array([bool(turn.reply.liked) for turn in turns]),
-            accepted=np.array([turn.reply.accepted is not None for turn in turns]),
-            ended=np.array([last or turn.reply.left for turn in turns]),
-        )
+        accepted = np.array([turn.reply.accepted is not None for turn in turns])
+        task = accepted.astype(np.float64)
+        if self.components.config.reward.signal is not Signal.SUCCESS:
+            task = task_rewards(
+                act=np.array([turn.decision.act for turn in turns]),
+                wanted=np.array([bool(turn.reply.liked) for turn in turns]),
+                accepted=accepted,
+                ended=np.array([last or turn.reply.left for turn in turns]),
+            )
         for episode, turn, judged, worth in zip(episodes, turns, judgements, task.tolist(), strict=True):
             score = judged.score
             reward = self._reward(policy, episode.score, score, worth)
             episode.score = score or episode.score
             judged_turn = replace(turn, score=score, reward=reward, judge_calls=judged.calls)
             episode.dialogue.turns[-1] = judged_turn
+        if self.components.config.reward.rapport_weight:
+            self._reward_rapport(policy, live, episodes, last, learning)
         if learning and isinstance(policy, Learner):
             policy.observe(
                 [episode.session.key for episode in episodes],
                 [episode.dialogue.turns[-1].reward for episode in episodes],
                 [last or self._ended(policy, episode, learning) for episode in episodes],
             )
+
+    def _reward_rapport(
+        self, policy: Policy, live: NDArray[np.int64], episodes: list[Episode], last: bool, learning: bool
+    ) -> None:
+        """Add to the last turn of a conversation by how much its seeker likes the recommender better.
+
+        The change, not the rating itself: that would be a bonus for ending, which is worth more the sooner.
+        """
+        for row, episode in zip(live.tolist(), episodes, strict=True):
+            if last or self._ended(policy, episode, learning):
+                felt = rapport(self.seekers.ratings(row) or {})
+                turn = episode.dialogue.turns[-1]
+                gain = (felt or 0.0) - (episode.rapport or 0.0)
+                worth = turn.reward + self.components.config.reward.rapport_weight * gain
+                episode.dialogue.turns[-1] = replace(turn, reward=worth)
 
     def _judgements(self, episodes: Sequence[Episode], last: bool, learning: bool) -> list[Judgement]:
         """What the judge says; nothing where nothing is said, of what broke off, or before it is wanted."""
@@ -307,7 +352,7 @@ class Conversations:
                 return task
             latest = after or before  # a judge that failed has not scored: its last score holds
             return scaled(latest.value) if latest else 0.0
-        if after is None:
+        if after is None or settings.signal is Signal.SUCCESS:
             return task
         gain = scaled(after.value) - (scaled(before.value) if before else 0.0)
         return task + settings.judge_weight * gain
@@ -337,6 +382,40 @@ class Conversations:
             accepted = dialogue.outcome.item
             item = lists[-1].decision.items[0] if accepted is None else accepted
             episode.intentions = self.seekers.intentions(row, item)
+
+
+def views_of(states: States, decisions: Sequence[Decision]) -> list[View]:
+    """What each conversation of a batch showed before these decisions."""
+    past = states.past
+    columns = zip(
+        decisions,
+        states.entropy.tolist(),
+        states.left.tolist(),
+        states.confidence.tolist(),
+        _pairs(states.items[:, :SEEN], states.item_weights[:, :SEEN]),
+        _pairs(states.attributes, states.entropies, states.masses),
+        past.wanted.tolist(),
+        past.unwanted.tolist(),
+        strict=True,
+    )
+    return [
+        View(
+            entropy,
+            left,
+            confidence,
+            tuple(items),
+            (*questions[:SEEN], *(entry for entry in questions[SEEN:] if entry[0] in decision.attributes)),
+            tuple(attribute for attribute in wanted if attribute >= 0),
+            tuple(attribute for attribute in unwanted if attribute >= 0),
+        )
+        for decision, entropy, left, confidence, items, questions, wanted, unwanted in columns
+    ]
+
+
+def _pairs(ids: NDArray[np.int64], *values: NDArray[np.float64]) -> list[list[tuple[Any, ...]]]:
+    """Of each row, its ids with their values, without the padding."""
+    lists = (ids.tolist(), *(value.tolist() for value in values))
+    return [[entry for entry in zip(*row, strict=True) if entry[0] >= 0] for row in zip(*lists, strict=True)]
 
 
 def _lost(calls: Sequence[Call]) -> str:

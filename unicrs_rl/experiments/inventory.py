@@ -16,6 +16,7 @@ from unicrs_rl.graphs.readers.unicorn_directory import is_unicorn_directory
 from unicrs_rl.graphs.world import World
 from unicrs_rl.graphs.worlds import make_world, worlds
 from unicrs_rl.language.wording import STRATEGY_DESCRIPTIONS
+from unicrs_rl.registry import OPEN, plug_ins
 
 EXTRAS = {
     "dgl": "dgl",
@@ -84,7 +85,7 @@ def world_sizes(name: str | None, data: Path | None, corpus: Path | None = None)
         if each == "movies":
             rows.append(_sizes(make_world(each)))
         else:
-            about = (worlds[each].__doc__ or "").strip()
+            about = (worlds[each].__doc__ or "").strip().partition("\n")[0]
             rows.append(
                 {"name": each, "about": about, "sizes": f"worlds --world {each} --data DIR reads them"}
             )
@@ -160,15 +161,16 @@ def strategies() -> dict[str, Any]:
 
 
 def examine(data: Path | None) -> dict[str, dict[str, str]]:
-    """Versions, extras and data found.
+    """Versions, extras, what other packages plugged in, and data found.
 
     Raises:
-        InputError: if there is no such data folder.
+        InputError: if there is no such data folder, or two packages use the same name.
     """
     return {
         "versions": versions(),
         "extras": {extra: _extra(package) for extra, package in EXTRAS.items()},
         "machine": {"cores": str(os.cpu_count()), "torch device": _device()},
+        "plug-ins": {f"{plug.kind} {plug.name}": plug.package for kind in OPEN for plug in plug_ins(kind)},
         "data": _data(data),
     }
 

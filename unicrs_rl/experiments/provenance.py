@@ -17,6 +17,7 @@ from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.graphs.world import World
 from unicrs_rl.language.players import model_file
+from unicrs_rl.registry import OPEN, plug_ins
 from unicrs_rl.simulators.populations import seeker_kind
 
 PACKAGES = (
@@ -33,9 +34,10 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the libraries that results depend on."""
+    """Versions of Python, of this package, of libraries that results depend on, and of what is plugged in."""
     found = {"python": platform.python_version(), "unicrs-rl": unicrs_rl.__version__}
-    return found | {name: metadata.version(name) for name in PACKAGES}
+    plugged = dict(plug.package.rsplit(" ", 1) for kind in OPEN for plug in plug_ins(kind))
+    return found | {name: metadata.version(name) for name in PACKAGES} | plugged
 
 
 def commit() -> str | None:

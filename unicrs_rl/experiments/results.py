@@ -10,7 +10,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
-from itertools import combinations
 from typing import Any
 
 import jsonschema
@@ -19,19 +18,20 @@ from numpy.typing import NDArray
 
 from unicrs_rl.errors import Unjudged
 from unicrs_rl.experiments import realised
+from unicrs_rl.experiments.comparisons import comparisons, rounded
 from unicrs_rl.experiments.config import RunConfig
+from unicrs_rl.experiments.controls.shortcut import shortcuts_among
 from unicrs_rl.experiments.costs import seeker_calls
 from unicrs_rl.experiments.realised import Met
-from unicrs_rl.experiments.statistics import interval_of_mean, paired
+from unicrs_rl.experiments.statistics import interval_of_arm, mean_over_seeds
 from unicrs_rl.experiments.verdict import rests_on, verdict
 from unicrs_rl.judging.metrics import METRICS, Persuasion, distinct, persuasion_case
 from unicrs_rl.judging.prompted import PromptedJudge, prompt_version
 
-SCHEMA_VERSION = 2
-_DECIMALS = 6
+SCHEMA_VERSION = 3
 
 Values = dict[str, dict[str, NDArray[np.float64]]]
-"""Arm -> metric -> ``[triples]``, averaged over training seeds; NaN where no seed has a value."""
+"""Arm -> metric -> ``[seeds, triples]``; NaN where a dialogue has no value."""
 Lines = Mapping[int, Mapping[int, Mapping[str, Any]]]
 """Training seed -> index of the triple -> what is kept of the trace."""
 
@@ -51,6 +51,7 @@ def results(
     traces: Iterable[Mapping[str, Any]],
     usage: Mapping[str, Mapping[str, Any]],
     broken_off: Mapping[str, Mapping[str, Any]],
+    why: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``results.json``, checked against its schema.
 
@@ -62,12 +63,13 @@ def results(
         usage: what a dialogue took of the language model, by arm: for the recommender and the judge
             (``by_task``), and for the seeker (``seeker_by_task``).
         broken_off: how many conversations of an arm are missing because they broke off, and why.
+        why: what the arms did differently; see :mod:`~unicrs_rl.experiments.why`.
     """
     by_arm: dict[str, dict[int, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     for line in traces:
         by_arm[line["arm"]][line["seed"]][line["index"]] = gist(line)
     values = {arm: values_of(by_arm[arm], config.dialogues) for arm in config.arms}
-    comparisons = _comparisons(config, values)
+    compared = comparisons(config, values)
     steady = without_drift(by_arm, config.dialogues)
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -94,12 +96,15 @@ def results(
             for arm in config.arms
         },
         "humans": realised.humans(config.seekers.table),
-        "comparisons": comparisons,
+        "statistics": config.statistics.model_dump(mode="json"),
+        "comparisons": compared,
         "verdict": verdict(
-            config.arms, {arm: means(values[arm]) for arm in config.arms}, comparisons, config.dialogues
+            config.arms, {arm: means(values[arm]) for arm in config.arms}, compared, config.dialogues
         ),
         "rests_on": rests_on(config, world),
         **(_again_without_drift(config, steady) if steady else {}),
+        **({"why": dict(why)} if why else {}),
+        **({"shortcut": shortcuts} if (shortcuts := _shortcuts(by_arm, config)) else {}),
     }
     jsonschema.validate(found, schema())
     return found
@@ -147,38 +152,35 @@ def failures_of_judge(line: Mapping[str, Any]) -> list[str]:
 
 
 def values_of(by_seed: Lines, dialogues: int) -> dict[str, NDArray[np.float64]]:
-    """Metric -> ``[triples]`` of one arm, averaged over training seeds."""
+    """Metric -> ``[seeds, triples]`` of one arm."""
     table = {metric.name: np.full((len(by_seed), dialogues), np.nan) for metric in METRICS}
     for row, lines in enumerate(by_seed.values()):
         for index, line in lines.items():
             for name, column in table.items():
                 value = line["metrics"][name]
                 column[row, index] = np.nan if value is None else value
-    return {name: _mean_known(column) for name, column in table.items()}
-
-
-def _mean_known(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over rows, missing values left out; NaN where all are missing."""
-    known = ~np.isnan(column)
-    counts = known.sum(axis=0)
-    sums = np.where(known, column, 0.0).sum(axis=0)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return table
 
 
 def means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float | None]:
-    """Mean of each metric over the conversations that have a value; ``None`` where none has."""
-    return {name: None if np.isnan(v).all() else _round(float(np.nanmean(v))) for name, v in values.items()}
+    """Mean of each metric over the triples that have a value; ``None`` where none has.
+
+    Args:
+        values: ``[seeds, triples]`` or ``[triples]``, by metric; trainings are averaged first.
+    """
+    found = {name: mean_over_seeds(np.atleast_2d(table)) for name, table in values.items()}
+    return {name: None if np.isnan(v).all() else rounded(float(np.nanmean(v))) for name, v in found.items()}
 
 
 def intervals(values: Mapping[str, NDArray[np.float64]]) -> dict[str, list[float] | None]:
-    """95% interval of each metric's mean; ``None`` with fewer than two values."""
-    found = {name: interval_of_mean(column) for name, column in values.items()}
-    return {name: None if ends is None else [_round(end) for end in ends] for name, ends in found.items()}
+    """95% interval of each metric's mean, other trainings covered; ``None`` with fewer than two triples."""
+    found = {name: interval_of_arm(np.atleast_2d(table)) for name, table in values.items()}
+    return {name: None if ends is None else [rounded(end) for end in ends] for name, ends in found.items()}
 
 
 def counts(values: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
-    """How many conversations each metric's mean rests on."""
-    return {name: int((~np.isnan(column)).sum()) for name, column in values.items()}
+    """How many triples each metric's mean rests on."""
+    return {name: int((~np.isnan(np.atleast_2d(table))).any(axis=0).sum()) for name, table in values.items()}
 
 
 def _arm(
@@ -191,7 +193,7 @@ def _arm(
     corpora = [distinct(text for line in rows.values() for text in line["said"]) for rows in by_seed.values()]
     known = [corpus for corpus in corpora if corpus is not None]
     return {
-        "metrics": means(values) | {"dist2_corpus": _round(float(np.mean(known))) if known else None},
+        "metrics": means(values) | {"dist2_corpus": rounded(float(np.mean(known))) if known else None},
         "ci95": intervals(values),
         "counts": counts(values),
         "persuasion": {
@@ -203,15 +205,15 @@ def _arm(
         },
         "success_by_turn": _success_by_turn(lines),
         "cost": {
-            "lm_calls_per_dialogue": _round(sum(line["calls"] for line in lines) / len(lines)),
-            "tokens_per_dialogue": _round(sum(line["tokens"] for line in lines) / len(lines)),
+            "lm_calls_per_dialogue": rounded(sum(line["calls"] for line in lines) / len(lines)),
+            "tokens_per_dialogue": rounded(sum(line["tokens"] for line in lines) / len(lines)),
             "failed_calls": sum(line["failed_calls"] for line in lines),
-            "invented_names_per_dialogue": _round(sum(line["invented"] for line in lines) / len(lines)),
-            "judge_calls_per_dialogue": _round(sum(line["judge_calls"] for line in lines) / len(lines)),
-            "judge_tokens_per_dialogue": _round(sum(line["judge_tokens"] for line in lines) / len(lines)),
+            "invented_names_per_dialogue": rounded(sum(line["invented"] for line in lines) / len(lines)),
+            "judge_calls_per_dialogue": rounded(sum(line["judge_calls"] for line in lines) / len(lines)),
+            "judge_tokens_per_dialogue": rounded(sum(line["judge_tokens"] for line in lines) / len(lines)),
             "failed_judge_calls": sum(len(line["judge_failures"]) for line in lines),
-            "seeker_calls_per_dialogue": _round(sum(line["seeker_calls"] for line in lines) / len(lines)),
-            "seeker_tokens_per_dialogue": _round(sum(line["seeker_tokens"] for line in lines) / len(lines)),
+            "seeker_calls_per_dialogue": rounded(sum(line["seeker_calls"] for line in lines) / len(lines)),
+            "seeker_tokens_per_dialogue": rounded(sum(line["seeker_tokens"] for line in lines) / len(lines)),
             "failed_seeker_calls": sum(line["failed_seeker_calls"] for line in lines),
             **usage,
             **_usd(usage),
@@ -248,7 +250,7 @@ def seekers_of(
 def _summary(values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     """Means with intervals and counts; ``dialogues`` are triples with any value."""
     return {
-        "dialogues": int((~np.isnan(values["at"])).sum()),
+        "dialogues": counts(values)["at"],
         "metrics": means(values),
         "ci95": intervals(values),
         "counts": counts(values),
@@ -274,6 +276,21 @@ def without_drift(by_arm: Mapping[str, Lines], dialogues: int) -> Values:
     }
 
 
+def _shortcuts(by_arm: Mapping[str, Lines], config: RunConfig) -> dict[str, Any]:
+    """How many successes of each arm were shortcuts, and its metrics without these dialogues."""
+    found = {}
+    for arm in config.arms:
+        counted = shortcuts_among(line["outcome"] for rows in by_arm[arm].values() for line in rows.values())
+        if counted is None:
+            return {}
+        others = {
+            seed: {index: line for index, line in rows.items() if not line["outcome"].get("mentioned_before")}
+            for seed, rows in by_arm[arm].items()
+        }
+        found[arm] = counted | {"without": _summary(values_of(others, config.dialogues))}
+    return found
+
+
 def _by_value(
     config: RunConfig, by_seed: Lines, values: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, list[dict[str, Any]]]:
@@ -284,7 +301,7 @@ def _by_value(
         for value in setting.sweep or ():
             at_it = [index for index, latents in first.items() if latents.get(name) == round(value, 4)]
             if at_it:
-                some = {metric: column[sorted(at_it)] for metric, column in values.items()}
+                some = {metric: table[:, sorted(at_it)] for metric, table in values.items()}
                 found.setdefault(name, []).append({"value": value, **_summary(some)})
     return found
 
@@ -292,7 +309,7 @@ def _by_value(
 def _usd(usage: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
     """What a dialogue cost, if there is a price."""
     known = [task["usd"] for tasks in usage.values() for task in tasks.values() if "usd" in task]
-    return {"usd_per_dialogue": _round(sum(known))} if known else {}
+    return {"usd_per_dialogue": rounded(sum(known))} if known else {}
 
 
 def missing_dialogues(arms: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -353,41 +370,16 @@ def _success_by_turn(lines: list[Mapping[str, Any]]) -> list[float]:
     """SR@t for every t, from 1 to the last turn of any conversation."""
     turns = [line["outcome"]["turn"] if line["outcome"]["success"] else np.inf for line in lines]
     last = max(line["outcome"]["turn"] for line in lines)
-    return [_round(float(np.mean(np.array(turns) <= t))) for t in range(1, last + 1)]
-
-
-def _comparisons(config: RunConfig, values: Values) -> list[dict[str, Any]]:
-    """Every pair of arms on every metric for which both have values."""
-    found = []
-    for a, b in combinations(config.arms, 2):
-        for metric in METRICS:
-            outcome = paired(values[a][metric.name], values[b][metric.name])
-            if outcome is not None:
-                found.append(
-                    {
-                        "a": a,
-                        "b": b,
-                        "metric": metric.name,
-                        "difference": _round(outcome.difference),
-                        "ci95": [_round(outcome.low), _round(outcome.high)],
-                        "p": _round(outcome.p),
-                        "dialogues": outcome.pairs,
-                    }
-                )
-    return found
+    return [rounded(float(np.mean(np.array(turns) <= t))) for t in range(1, last + 1)]
 
 
 def _again_without_drift(config: RunConfig, steady: Values) -> dict[str, Any]:
     """The comparisons and the verdict once more, without the dialogues that drifted in either arm."""
-    comparisons = _comparisons(config, steady)
+    compared = comparisons(config, steady)
     found = {arm: means(steady[arm]) for arm in config.arms}
     return {
         "without_drift": {
-            "comparisons": comparisons,
-            "verdict": verdict(config.arms, found, comparisons, config.dialogues),
+            "comparisons": compared,
+            "verdict": verdict(config.arms, found, compared, config.dialogues),
         }
     }
-
-
-def _round(value: float) -> float:
-    return round(value, _DECIMALS)

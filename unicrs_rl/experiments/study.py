@@ -1,10 +1,10 @@
 """Studies: several comparisons, and the tables and figures made of them.
 
 A study is a TOML file: ``title``, ``about``, ``[settings]`` of all its runs, one ``[[run]]`` with a name
-(and ``settings`` over those) for each comparison, and one ``[[artifact]]`` for each set of tables and
-figures. A run with ``checkpoints = "OTHER"`` trains nothing: the arms are those of that run, and meet
-other seekers. Under ``crossed = true`` the arms of each run also meet the seekers of every other, in runs
-called ``NAME-on-OTHER``.
+(and ``settings`` over those) for each comparison, one ``[[artifact]]`` for each set of tables and figures,
+and one ``[[point]]`` for each arm that is a point of the grid. A run with ``checkpoints = "OTHER"`` trains
+nothing: the arms are those of that run, and meet other seekers. Under ``crossed = true`` the arms of each run
+also meet the seekers of every other, in runs called ``NAME-on-OTHER``.
 
 It leaves a folder with ``study.toml`` (everything resolved: itself a study), ``runs/NAME`` (run folders as
 ``compare`` writes them), ``replays/`` (where an artifact asks for human replay), ``tables/``,
@@ -29,7 +29,6 @@ from unicrs_rl.errors import InputError, unknown
 from unicrs_rl.experiments.artifacts import (
     KINDS,
     AnyArtifact,
-    FileName,
     Finished,
     Made,
     Table,
@@ -49,9 +48,11 @@ from unicrs_rl.experiments.config import (
 )
 from unicrs_rl.experiments.corpora import CORPORA
 from unicrs_rl.experiments.human_replay import COLUMNS, Source, human_corpora, replay, replayed_split
-from unicrs_rl.experiments.report import ENVIRONMENT
+from unicrs_rl.experiments.points import StudyPoint
+from unicrs_rl.experiments.report import render, warnings
 from unicrs_rl.experiments.run_folder import (
     OF_STUDY,
+    FileName,
     RunFolder,
     check_writable,
     holding,
@@ -62,6 +63,7 @@ from unicrs_rl.experiments.run_folder import (
 from unicrs_rl.experiments.shipped import studies
 from unicrs_rl.experiments.training import Progress
 from unicrs_rl.language.ledger import NO_LIMIT, Budget
+from unicrs_rl.policy.control import Control
 
 SCHEMA_VERSION = 1
 _SAID = {
@@ -82,15 +84,18 @@ class StudyRun(_Closed):
     label: str = Field("", description="what figures call it, if not by its name")
     settings: Mapping[str, Any] = Field(default={}, description="over those of the study")
     checkpoints: FileName | None = Field(None, description="an earlier run whose trained arms these are")
+    points: tuple[FileName, ...] | None = Field(None, description="points that are arms here; None: all")
 
 
 class Study(_Closed):
     """A study as its file has it."""
 
+    name: str | None = Field(None, pattern=r"^[^/\\]+$", description="of the study; None: that of its file")
     title: str
     about: str = Field(description="what it is and what it rests on, for its report")
     settings: Mapping[str, Any] = Field(default={}, description="of all runs")
     crossed: bool = Field(False, description="whether the arms of each run meet the seekers of all others")
+    point: tuple[StudyPoint, ...] = ()
     run: tuple[StudyRun, ...] = Field(min_length=1)
     artifact: tuple[AnyArtifact, ...] = Field(min_length=1)
 
@@ -113,7 +118,8 @@ class Plan:
             run.model_copy(update={"settings": tomllib.loads(self.configs[run.name].toml())})
             for run in self.study.run
         ]
-        whole = self.study.model_copy(update={"settings": {}, "crossed": False, "run": tuple(runs)})
+        changed = {"name": self.name, "settings": {}, "crossed": False, "run": tuple(runs)}
+        whole = self.study.model_copy(update=changed)
         return tomli_w.dumps(whole.model_dump(mode="json", exclude_none=True))
 
 
@@ -157,12 +163,14 @@ def plan_study(which: str, values: Mapping[str, Any], file: Path | None = None) 
         if "user" in values:
             raise InputError(f"--user {values['user']}: every run of {which} has seekers of its own")
         study = study.model_copy(update={"run": _crossed(study.run)})
+    _check_points(which, study.point)
     configs: dict[str, RunConfig] = {}
     for run in study.run:
         place = f"{which}: run {run.name!r}"
         if run.name in configs:
             raise InputError(f"{which}: two runs are called {run.name!r}")
-        settings = over(study.settings, run.settings)
+        with _at(place):
+            settings = _with_points(over(study.settings, run.settings), _points_of(run, study.point))
         if run.checkpoints is not None:
             if run.checkpoints not in configs:
                 raise InputError(f"{place}: checkpoints: {unknown('earlier run', run.checkpoints, configs)}")
@@ -181,8 +189,67 @@ def plan_study(which: str, values: Mapping[str, Any], file: Path | None = None) 
         if run.checkpoints is not None:
             with _at(f"{place}: checkpoints"):
                 _check_same(configs[run.checkpoints], configs[run.name])
+    study = _labelled(study)
     _check_artifacts(which, study, configs)
-    return Plan(Path(which).stem if is_path else which, study, configs)
+    name = study.name or (Path(which).stem if is_path else which)
+    return Plan(name, study, configs)
+
+
+def unfinished(root: Path) -> Path:
+    """The one folder of a study below ``root`` that was started and not finished.
+
+    Raises:
+        InputError: if there is none, or there are several.
+    """
+    found = [file.parent for file in sorted(root.glob("*/study.toml"))]
+    open_ = [path for path in found if not StudyFolder(path).results.is_file()]
+    if len(open_) != 1:
+        said = (
+            f"several unfinished studies ({', '.join(map(str, open_))})" if open_ else "no unfinished study"
+        )
+        raise InputError(f"study resume: {said} in {root}; name one, or its folder")
+    return open_[0]
+
+
+def _check_points(which: str, points: Sequence[StudyPoint]) -> None:
+    """Each point has a name of its own, and can be had."""
+    made = set()
+    for point in points:
+        if point.name in made:
+            raise InputError(f"{which}: two points are called {point.name!r}")
+        made.add(point.name)
+        if why := point.where.impossible():
+            raise InputError(f"{which}: point {point.name!r} is impossible: {why}")
+
+
+def _points_of(run: StudyRun, points: Sequence[StudyPoint]) -> list[StudyPoint]:
+    """The points that are arms of a run."""
+    if run.points is None:
+        return list(points)
+    by_name = {point.name: point for point in points}
+    for name in run.points:
+        if name not in by_name:
+            raise unknown("point", name, by_name)
+    return [by_name[name] for name in run.points]
+
+
+def _with_points(settings: Mapping[str, Any], points: Sequence[StudyPoint]) -> dict[str, Any]:
+    """Settings of a run whose arms, besides those named, are points; what they set of an arm wins."""
+    if not points:
+        return dict(settings)
+    tables = {point.arm: point.table for point in points}
+    arms = dict.fromkeys((*settings.get("arms", ()), *tables))
+    return over({"arm": tables}, settings) | {"arms": list(arms)}
+
+
+def _labelled(study: Study) -> Study:
+    """The study with what its points are called in the figures they are in, unless a figure has its own."""
+    called = {point.arm: point.label for point in study.point if point.label}
+    artifacts = []
+    for artifact in study.artifact:
+        mine = {arm: called[arm] for _, arm in artifact.needs if arm in called}
+        artifacts.append(artifact.model_copy(update={"labels": {**mine, **artifact.labels}}))
+    return study.model_copy(update={"artifact": tuple(artifacts)})
 
 
 def _crossed(runs: Sequence[StudyRun]) -> tuple[StudyRun, ...]:
@@ -193,6 +260,7 @@ def _crossed(runs: Sequence[StudyRun]) -> tuple[StudyRun, ...]:
             label=f"{run.label or run.name} on {other.label or other.name}",
             settings=other.settings,
             checkpoints=run.name,
+            points=run.points,
         )
         for run in runs
         for other in runs
@@ -234,6 +302,13 @@ def _parse(which: str, content: Mapping[str, Any]) -> Study:
     raise InputError(f"{which}: {place}{said or explain(complaint)}")
 
 
+_KEYS: Mapping[str, Sequence[str]] = {
+    "run": list(StudyRun.model_fields),
+    "point": list(StudyPoint.model_fields),
+    "control": list(Control.model_fields),
+}
+
+
 def _where(path: Sequence[str | int]) -> tuple[str, Sequence[str]]:
     """Where something stands in a study's file, and the keys that can stand there."""
     said: list[str] = []
@@ -245,7 +320,7 @@ def _where(path: Sequence[str | int]) -> tuple[str, Sequence[str]]:
             known = list(KINDS[part].model_fields)
         else:
             said.append(part)
-            known = list(StudyRun.model_fields) if part == "run" else known
+            known = _KEYS.get(part, known)
     return ": ".join(said) + ": " if said else "", known
 
 
@@ -266,6 +341,7 @@ def _check_artifacts(which: str, study: Study, configs: Mapping[str, RunConfig])
                     raise unknown("run", run, configs)
                 if arm not in configs[run].arms:
                     raise InputError(f"run {run!r} has no such arm: {unknown('arm', arm, configs[run].arms)}")
+            artifact.check_runs(configs)
             for arm in artifact.labels:
                 if arm not in (arms := {arm for _, arm in artifact.needs}):
                     raise InputError(f"labels: {unknown('arm', arm, arms)}")
@@ -508,7 +584,10 @@ def _results(plan: Plan, runs: Mapping[str, Finished], made: Mapping[str, Made])
 
 def _page(folder: StudyFolder, plan: Plan, runs: Mapping[str, Finished], made: Mapping[str, Made]) -> str:
     """The report: one file that opens without network."""
-    return ENVIRONMENT.get_template("study.html.jinja").render(
+    charts = {name: shown for one in made.values() for name, shown in one.charts.items()}
+    return render(
+        "study.html.jinja",
+        charts,
         name=plan.name,
         study=plan.study,
         runs=runs,
@@ -520,6 +599,5 @@ def _page(folder: StudyFolder, plan: Plan, runs: Mapping[str, Finished], made: M
         selected_on_test=False,
         learning=[],
         unreadable=[],
-        figures={},
-        plotly="",
+        warned={name: warnings(run.found, run.replays) for name, run in runs.items()},
     )

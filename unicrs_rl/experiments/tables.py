@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from unicrs_rl.experiments.budgets import budget_warning
 from unicrs_rl.experiments.costs import COSTS
 from unicrs_rl.experiments.results import missing_dialogues, missing_scores
 from unicrs_rl.experiments.seeker_tables import seeker_tables
-from unicrs_rl.experiments.verdict import detected, p_text
+from unicrs_rl.experiments.verdict import deciding_p, detected, p_text
 from unicrs_rl.judging.metrics import JUDGED, METRICS, Persuasion
 
 if TYPE_CHECKING:  # what studies draw with takes a second to import
@@ -26,9 +27,11 @@ def print_results(found: Mapping[str, Any], console: Console) -> None:
     for reference in arms[:2]:
         others = [row for row in found["comparisons"] if row["a"] == reference]
         if others:
-            console.print(_differences(reference, others))
+            console.print(_differences(reference, others, found["protocol"]["dialogues"]))
     console.print(f"\n[bold]{escape(found['verdict'])}[/bold]", highlight=False, soft_wrap=True)
     console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
+    if (uneven := budget_warning(found)) is not None:
+        console.print(escape(uneven), style="red", highlight=False, soft_wrap=True)
     if "without_drift" in found:
         steady = f"Without the dialogues in which a seeker drifted: {found['without_drift']['verdict']}"
         console.print(escape(steady), highlight=False, soft_wrap=True)
@@ -128,6 +131,8 @@ def _arms(found: Mapping[str, Any]) -> Table:
     for arm in found["arms"]:
         table.add_column(arm, justify="right")
     for metric in METRICS:
+        if not all(metric.name in arm["counts"] for arm in found["arms"].values()):
+            continue  # of an earlier version, or of a package that was not there then
         cells = [_mean(arm, metric.name) for arm in found["arms"].values()]
         counts = {arm["counts"][metric.name] for arm in found["arms"].values()}
         partial = counts != {found["protocol"]["dialogues"]}
@@ -157,13 +162,15 @@ def _share(arm: Mapping[str, Any], case: Persuasion) -> str:
     return f"{arm['persuasion'][case] / sum(arm['persuasion'].values()):.1%}"
 
 
-def _differences(reference: str, rows: list[Mapping[str, Any]]) -> Table:
+def _differences(reference: str, rows: list[Mapping[str, Any]], dialogues: int) -> Table:
     """Differences of one arm from each other arm; those detected are marked."""
     others = list(dict.fromkeys(row["b"] for row in rows))
-    table = Table(title=f"{reference} minus ... (95% interval, p)", title_justify="left")
+    table = Table(title=f"{reference} minus ... (95% interval, p; effect size d_z)", title_justify="left")
     table.caption = (
-        "* interval clear of zero and p below 0.05, not corrected for the number of comparisons;\n"
-        "where not all dialogues have a value, those in which both arms have one are compared"
+        "* detected: interval clear of zero, and p below the level\n"
+        "† primary: declared to decide, p corrected by Holm for the number of primary comparisons; "
+        "all others are not corrected\n"
+        "where not all dialogues have a value, those in which both arms have one are compared (n)"
     )
     table.add_column("metric")
     for other in others:
@@ -172,16 +179,21 @@ def _differences(reference: str, rows: list[Mapping[str, Any]]) -> Table:
     for metric in METRICS:
         cells = [by_place.get((metric.name, other)) for other in others]
         if any(cells):
-            table.add_row(metric.title, *(_difference(row) for row in cells))
+            table.add_row(metric.title, *(_difference(row, dialogues) for row in cells))
     return table
 
 
-def _difference(row: Mapping[str, Any] | None) -> str:
+def _difference(row: Mapping[str, Any] | None, dialogues: int) -> str:
     if row is None:
         return "–"
     low, high = row["ci95"]
-    mark = "*" if detected(row) else " "
-    return f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}] {p_text(row['p'])}{mark}".replace("[", "\\[")
+    mark = ("*" if detected(row) else "") + ("†" if row.get("primary") else "")
+    size = row.get("effect", {}).get("value")
+    effect = "" if size is None else f"; d {size:+.2f}"
+    fewer = "" if row["dialogues"] == dialogues else f" (n {row['dialogues']})"
+    return (
+        f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}] {p_text(deciding_p(row))}{effect}{mark}{fewer}"
+    ).replace("[", "\\[")
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -9,15 +9,21 @@ from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.judging.metrics import METRIC_BY_NAME
 from unicrs_rl.simulators.settings import SeekerConfig
 
-PRIMARY, SECONDARY = "sr@15", "at"
 LEVEL = 0.05
+_DECLARED = ("sr@15", "at")
+"""Metrics that decided before results told which did."""
 _SET = {
     "pin": "pinned",
     "sweep": "swept",
     "normal": "drawn from a normal distribution",
     "uniform": "drawn evenly",
 }
-_WINS = {PRIMARY: "succeeds more often than", SECONDARY: "needs fewer turns than"}
+_WINS = {
+    "sr@5": "succeeds more often within 5 turns than",
+    "sr@10": "succeeds more often within 10 turns than",
+    "sr@15": "succeeds more often than",
+    "at": "needs fewer turns than",
+}
 
 
 def verdict(
@@ -26,9 +32,10 @@ def verdict(
     comparisons: Sequence[Mapping[str, Any]],
     dialogues: int | None = None,
 ) -> str:
-    """One sentence on the first two arms: who succeeds more often, and who needs fewer turns.
+    """One sentence on the first two arms, by the metrics that were declared primary.
 
-    A difference counts only where its interval is clear of zero and p is below 0.05.
+    Where nothing was detected it says so, with the smallest difference that would have been: that no
+    difference was found is not that there is none.
 
     Args:
         dialogues: how many there should be; where fewer can be compared, that is said.
@@ -36,36 +43,45 @@ def verdict(
     if len(arms) < 2:
         return f"Only {arms[0]} was run, so there is nothing to compare."
     a, b = arms[:2]
+    rows = [
+        row
+        for row in comparisons
+        if (row["a"], row["b"]) == (a, b) and row.get("primary", row["metric"] in _DECLARED)
+    ]
     parts = []
     undecided = []
-    for name in (PRIMARY, SECONDARY):
-        row = next((c for c in comparisons if (c["a"], c["b"], c["metric"]) == (a, b, name)), None)
-        if row is None:
-            continue
+    for row in rows:
+        name = row["metric"]
+        title, wins = METRIC_BY_NAME[name].title, _WINS.get(name, "is better than")
         if not detected(row):
             numbers = _numbers(name, means[a], means[b], row, dialogues)
-            undecided.append(f"{METRIC_BY_NAME[name].title} ({numbers})")
-            continue
-        a_wins = (row["difference"] > 0) == METRIC_BY_NAME[name].higher_is_better
-        title = METRIC_BY_NAME[name].title
-        if a_wins:
+            undecided.append(f"{title} ({numbers}{_at_least(row, means[a][name], means[b][name])})")
+        elif (row["difference"] > 0) == METRIC_BY_NAME[name].higher_is_better:
             numbers = _numbers(name, means[a], means[b], row, dialogues)
-            parts.append(f"{a} {_WINS[name]} {b} ({title}: {numbers})")
+            parts.append(f"{a} {wins} {b} ({title}: {numbers}{_decided(row)})")
         else:
             numbers = _numbers(name, means[b], means[a], _turned(row), dialogues)
-            parts.append(f"{b} {_WINS[name]} {a} ({title}: {numbers})")
+            parts.append(f"{b} {wins} {a} ({title}: {numbers}{_decided(row)})")
     if undecided:
         parts.append(f"no difference detected between {a} and {b} in {' or '.join(undecided)}")
     if not parts:
         return f"Too few dialogues to compare {a} and {b}: no difference detected."
-    sentence = f"{'; '.join(parts)}."
+    sentence = f"{'; '.join(parts)}{_declared(rows, comparisons)}."
     return sentence if parts[0].startswith((a, b)) else f"{sentence[0].upper()}{sentence[1:]}"
 
 
 def detected(comparison: Mapping[str, Any]) -> bool:
-    """Whether a comparison's interval is clear of zero and its p-value below the level."""
+    """Whether a comparison was decided: as results say, or by interval and p where they are older."""
+    if "detected" in comparison:
+        return bool(comparison["detected"])
     low, high = comparison["ci95"]
     return bool((low > 0 or high < 0) and comparison["p"] < LEVEL)
+
+
+def deciding_p(comparison: Mapping[str, Any]) -> float:
+    """The p-value that a comparison is decided by: Holm's where it is primary."""
+    corrected = comparison.get("p_holm")
+    return float(comparison["p"] if corrected is None else corrected)
 
 
 def p_text(p: float) -> str:
@@ -85,8 +101,17 @@ def rests_on(config: RunConfig, world: str) -> str:
         f"Rests on simulated {seekers_named(config)} of the world {world}, {config.dialogues} held-out "
         f"dialogues with the same seeds for every arm, {config.train_dialogues} training dialogues and "
         f"{seeds} for each learning arm{_elsewhere(config)}, {model} and the {config.judge} judge; "
-        "intervals are over dialogues and do not cover other training seeds."
+        f"{_covered(config)}."
     )
+
+
+def _covered(config: RunConfig) -> str:
+    """What intervals cover."""
+    if not any(map(config.trains, config.arms)):
+        return "intervals are over dialogues, and nothing was trained"
+    if len(config.seeds) == 1:
+        return "intervals are over dialogues and do not cover other training seeds"
+    return "intervals are over dialogues and training seeds"
 
 
 def _elsewhere(config: RunConfig) -> str:
@@ -125,11 +150,45 @@ def _numbers(
     dialogues: int | None,
 ) -> str:
     low, high = row["ci95"]
-    digits = 2 if name == SECONDARY else 3
+    digits = _digits(name)
     some = dialogues is not None and row["dialogues"] < dialogues
     fewer = f", over the {row['dialogues']} of {dialogues} dialogues that both held" if some else ""
+    corrected = "" if row.get("p_holm") is None else "Holm "
     return (
         f"{a[name]:.{digits}f} against {b[name]:.{digits}f}, difference "
         f"{row['difference']:+.{digits}f}, 95% interval {low:+.{digits}f} to {high:+.{digits}f}, "
-        f"{p_text(row['p'])}{fewer}"
+        f"{corrected}{p_text(deciding_p(row))}{fewer}"
+    )
+
+
+def _digits(name: str) -> int:
+    return 2 if name == "at" else 3
+
+
+def _at_least(row: Mapping[str, Any], *means: float | None) -> str:
+    """How small a difference would have been found."""
+    least = row.get("detectable")
+    if least is None:
+        return ""
+    if least > max(1.0, *(mean or 0.0 for mean in means)):  # more than such means can differ
+        return "; so few training seeds and dialogues would hardly have shown any"
+    return f"; {least:.{_digits(row['metric'])}f} or more would have been detected with a chance of 80%"
+
+
+def _decided(row: Mapping[str, Any]) -> str:
+    """At which look."""
+    seen = row.get("decided_at")
+    return "" if seen is None else f", decided at {seen} dialogues"
+
+
+def _declared(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """What was declared to decide, and for how many comparisons it is corrected."""
+    family = sum(row.get("primary", False) for row in comparisons)
+    if not family:
+        return ""
+    titles = " and ".join(METRIC_BY_NAME[row["metric"]].title for row in rows)
+    holm = f"p corrected by Holm for {family} comparison{'s' if family > 1 else ''}"
+    covered = all(row["covers_seeds"] for row in rows)
+    return (
+        f" (declared primary: {titles}; {holm}{'' if covered else '; other training seeds are not covered'})"
     )

@@ -16,7 +16,7 @@ from unicrs_rl.dialogue import Call, Fact, Grounding, Plan
 from unicrs_rl.graphs.catalogue import Catalogue
 from unicrs_rl.graphs.states import States
 from unicrs_rl.language.boundary import LanguageModel
-from unicrs_rl.language.experts import Retrieval
+from unicrs_rl.language.experts import Retrieval, Volunteering
 from unicrs_rl.language.tasks import FACT_RETRIEVER, FactInput
 
 FACTS_TOLD = 3
@@ -30,6 +30,7 @@ class FactRetriever:
         model: chooses the facts worth telling.
         catalogue: the knowledge graph.
         retrieval: where items and facts come from.
+        volunteer: whether there is to be something to tell unasked.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class FactRetriever:
         model: LanguageModel,
         catalogue: Catalogue,
         retrieval: Retrieval = Retrieval.GRAPH,
+        volunteer: Volunteering = Volunteering.OFF,
     ) -> None:
         self.model = model
         self.catalogue = catalogue
         self.retrieval = retrieval
+        self.volunteer = volunteer
 
     def ground(self, states: States, plans: Sequence[Plan]) -> list[Grounding]:
         """Candidates and facts for each conversation of a batch.
@@ -84,7 +87,18 @@ class FactRetriever:
             confidence=float(states.confidence[row]),
             facts=facts,
             call=call,
+            unasked=self._unasked(states, row, items),
         )
+
+    def _unasked(self, states: States, row: int, items: tuple[int, ...]) -> tuple[Fact, ...]:
+        """What the likeliest item has of the open questions, best first, and was not told before."""
+        if self.volunteer is Volunteering.OFF or not items:
+            return ()
+        before = {decision.told for decision in states.rows[row].decisions}
+        facts = {fact.value: fact for fact in self.catalogue.facts_about(items[0])}
+        names = self.catalogue.attributes
+        open_ = [a for a in _listed(states.attributes[row].tolist()) if a not in before]
+        return tuple(facts[names[attribute]] for attribute in open_ if names[attribute] in facts)
 
     def _similar(self, states: States) -> list[tuple[int, ...]]:
         """Items by ``cos(v, h + sum of p liked - sum of p disliked)``, without those known or turned down.

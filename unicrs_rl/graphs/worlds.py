@@ -1,17 +1,39 @@
-"""Worlds by name: ``movies``, ``redial``, ``lastfm``, or the path of a folder."""
+"""Worlds by name: ``movies``, ``redial``, ``lastfm``, the planted ones, or the path of a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 from unicrs_rl.errors import InputError
+from unicrs_rl.graphs import planted
 from unicrs_rl.graphs.readers import folder, movies, redial, unicorn_directory
 from unicrs_rl.graphs.world import World
-from unicrs_rl.registry import Registry
+from unicrs_rl.registry import PlugIn, Registry
 
-worlds: Registry[Callable[[Path | None, int], World]] = Registry("world")
-"""Makers of worlds: (data folder or ``None``, seed) -> world."""
+Maker = Callable[[Path | None, int], World]
+"""(Data folder or ``None``, seed) -> world."""
+
+
+def _plugged(plug: PlugIn) -> Maker:
+    """A maker of another package."""
+    found = plug.load()
+    if not callable(found):
+        raise plug.unfit("cannot be called with a data folder and a seed")
+
+    @wraps(found)
+    def make(data: Path | None, seed: int) -> World:
+        world = found(data, seed)
+        if not isinstance(world, World):
+            raise plug.unfit("makes no unicrs_rl.graphs.world.World")
+        return world
+
+    return make
+
+
+worlds: Registry[Maker] = Registry("world", _plugged)
+"""Makers of worlds by name."""
 
 
 @worlds.register("movies")
@@ -34,6 +56,10 @@ def _redial(data: Path | None, seed: int) -> World:
 def _lastfm(data: Path | None, seed: int) -> World:
     """LastFM, LastFM* or Yelp as a UNICORN directory; needs --data."""
     return unicorn_directory.read(data, seed)
+
+
+for _problem in planted.PROBLEMS.values():
+    worlds.register(_problem.name)(planted.reader(_problem))
 
 
 def make_world(name: str, data: Path | None = None, seed: int = 0) -> World:

@@ -8,49 +8,103 @@ many dialogues each mean rests on.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import overload
 
 from unicrs_rl.dialogue import Dialogue, Outcome
 from unicrs_rl.language.lexicon import tokenize
+from unicrs_rl.registry import PlugIn, Registry
 
 SATISFIED_ABOVE = 4.0
 """Default of tau: a dialogue whose final judge score exceeds it counts for Conv-SR."""
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedDialogue:
+    """A finished simulated dialogue, and what is known of it afterwards: what a metric is made of.
+
+    Attributes:
+        dialogue: what was said and done.
+        outcome: how it ended.
+        target: the item the seeker came for.
+        limit: T, turns allowed.
+        score: final judge score; ``None`` where there is none.
+        claims_right: of each utterance, for each claim in it, whether the knowledge graph agrees.
+        intentions: watching intention (before, after, informed) for the last recommended item.
+        satisfied_above: tau of Conv-SR.
+        ratings: what the seeker thought of the recommender in the end, 1 to 5 by question; empty where
+            its kind rates nothing.
+    """
+
+    dialogue: Dialogue
+    outcome: Outcome
+    target: int
+    limit: int
+    score: float | None
+    claims_right: Sequence[Sequence[bool]]
+    intentions: tuple[float, float, float] | None
+    satisfied_above: float = SATISFIED_ABOVE
+    ratings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def lists(self) -> list[tuple[int, ...]]:
+        """Items of every recommendation, in order."""
+        return [turn.decision.items for turn in self.dialogue.turns if turn.decision.items]
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
-    """A column of the results."""
+    """A column of the results.
+
+    Attributes:
+        name: in files; small letters, digits, ``@``, ``_``.
+        title: in tables.
+        about: one line on what it is.
+        unit: what it counts in.
+        of: its value in a dialogue; ``None`` where the dialogue says nothing about it.
+        judged: it rests on the judge, and is missing where that gives no score.
+    """
 
     name: str
     title: str
     higher_is_better: bool
     about: str
+    unit: str
+    of: Callable[[FinishedDialogue], float | None]
+    judged: bool = False
 
 
-METRICS: tuple[Metric, ...] = (
-    Metric("sr@5", "SR@5", True, "share of dialogues with an accepted recommendation within 5 turns"),
-    Metric("sr@10", "SR@10", True, "the same within 10 turns"),
-    Metric("sr@15", "SR@15", True, "the same within 15 turns"),
-    Metric("at", "AT", False, "mean number of turns; failures count the limit"),
-    Metric("hdcg", "hDCG", True, "discounted by turn and by place in the list"),
-    Metric("recall@1", "Recall@1", True, "target is first of the last list"),
-    Metric("recall@5", "Recall@5", True, "target is among the first five of the last list"),
-    Metric("rec_sr", "Rec-SR", True, "the target was recommended at some turn"),
-    Metric("conv_sr", "Conv-SR", True, "the final judge score exceeds tau"),
-    Metric("wi", "WI", True, "watching intention for the recommended item after the dialogue, 1 to 5"),
-    Metric("prs", "PRS", True, "persuasion: how much of the justified rise of the intention was reached"),
-    Metric("cred", "Cred", True, "agreement of factual utterances with the knowledge graph, 1 to 5"),
-    Metric("dist2", "Dist-2", True, "distinct word pairs / all, per dialogue"),
-    Metric("judge", "Judge", True, "final judge score, 1 to 5"),
-    Metric(
-        "judge_turn", "Judge/turn", True, "mean of the judge's scores after each turn (RSO's reward), 1 to 5"
-    ),
-)
-JUDGED = frozenset({"judge", "judge_turn", "conv_sr"})
-"""Metrics that rest on the judge, and are missing where it gives no score."""
-METRIC_BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
+def _plugged(plug: PlugIn) -> Metric:
+    """A metric of another package."""
+    found = plug.load()
+    if not isinstance(found, Metric):
+        raise plug.unfit("is no unicrs_rl.judging.metrics.Metric")
+    if found.name != plug.name:
+        raise plug.unfit(f"calls itself {found.name!r}")
+    return found
+
+
+METRIC_BY_NAME: Registry[Metric] = Registry("metric", _plugged)
+"""Metrics, ours and those of other packages."""
+
+
+class _Metrics(Sequence[Metric]):
+    """All metrics, in the order of results and tables."""
+
+    @overload
+    def __getitem__(self, place: int) -> Metric: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Metric]: ...
+    def __getitem__(self, place: int | slice) -> Metric | Sequence[Metric]:
+        return tuple(METRIC_BY_NAME.values())[place]
+
+    def __len__(self) -> int:
+        return len(METRIC_BY_NAME)
+
+
+METRICS: Sequence[Metric] = _Metrics()
 
 
 def outcome_of(dialogue: Dialogue) -> Outcome:
@@ -121,6 +175,18 @@ def credibility(claims_right: Sequence[Sequence[bool]]) -> float | None:
     return 1 + 4 * sum(shares) / len(shares) if shares else None
 
 
+def rapport(ratings: Mapping[str, float]) -> float | None:
+    """What a seeker thinks of the recommender, from 0 to 1; ``None`` of one that rates nothing.
+
+    ``((warm + trustworthy) / 2 - pressure + 4) / 8``: warmth and trust on one side, pressure felt on the
+    other, each rated from 1 to 5 as in INSPIRED's survey.
+    """
+    if not ratings:
+        return None
+    warmth, trust, pressure = (ratings[name] for name in ("warm", "trustworthy", "pressure"))
+    return ((warmth + trust) / 2 - pressure + 4) / 8
+
+
 def measure(
     dialogue: Dialogue,
     target: int,
@@ -129,36 +195,132 @@ def measure(
     claims_right: Sequence[Sequence[bool]],
     intentions: tuple[float, float, float] | None,
     satisfied_above: float = SATISFIED_ABOVE,
+    ratings: Mapping[str, float] | None = None,
 ) -> dict[str, float | None]:
-    """All metrics of a finished simulated dialogue, by name.
-
-    Args:
-        target: the item the seeker came for.
-        limit: T, turns allowed.
-        score: final judge score.
-        claims_right: of each utterance, for each claim in it, whether the knowledge graph agrees.
-        intentions: watching intention (before, after, informed) for the last recommended item.
-        satisfied_above: tau of Conv-SR.
-    """
+    """All metrics of a finished dialogue, by name; for the arguments see :class:`FinishedDialogue`."""
     outcome = dialogue.outcome or outcome_of(dialogue)
-    lists = [turn.decision.items for turn in dialogue.turns if turn.decision.items]
-    last = lists[-1] if lists else ()
-    scores = [turn.score.value for turn in dialogue.turns if turn.score is not None]
-    values: dict[str, float | None] = {
-        f"sr@{t}": float(outcome.success and outcome.turn <= t) for t in (5, 10, 15)
-    }
-    values |= {
-        "at": float(outcome.turn if outcome.success else limit),
-        "hdcg": hdcg(outcome),
-        "recall@1": float(target in last[:1]),
-        "recall@5": float(target in last[:5]),
-        "rec_sr": float(any(target in items for items in lists)),
-        "conv_sr": None if score is None else float(score > satisfied_above),
-        "wi": None if intentions is None else intentions[1],
-        "prs": None if intentions is None else persuasion(*intentions),
-        "cred": credibility(claims_right),
-        "dist2": distinct(turn.utterance for turn in dialogue.turns),
-        "judge": score,
-        "judge_turn": sum(scores) / len(scores) if scores else None,
-    }
-    return values
+    finished = FinishedDialogue(
+        dialogue, outcome, target, limit, score, claims_right, intentions, satisfied_above, ratings or {}
+    )
+    return {name: metric.of(finished) for name, metric in METRIC_BY_NAME.items()}
+
+
+def _success_within(turns: int) -> Callable[[FinishedDialogue], float]:
+    return lambda found: float(found.outcome.success and found.outcome.turn <= turns)
+
+
+def _recall(places: int) -> Callable[[FinishedDialogue], float]:
+    return lambda found: float(bool(found.lists) and found.target in found.lists[-1][:places])
+
+
+def _mean_score(found: FinishedDialogue) -> float | None:
+    scores = [turn.score.value for turn in found.dialogue.turns if turn.score is not None]
+    return sum(scores) / len(scores) if scores else None
+
+
+_SHARE, _POINTS = "share of dialogues", "points, 1 to 5"
+_OURS = (
+    Metric(
+        "sr@5",
+        "SR@5",
+        True,
+        "share of dialogues with an accepted recommendation within 5 turns",
+        _SHARE,
+        _success_within(5),
+    ),
+    Metric("sr@10", "SR@10", True, "the same within 10 turns", _SHARE, _success_within(10)),
+    Metric("sr@15", "SR@15", True, "the same within 15 turns", _SHARE, _success_within(15)),
+    Metric(
+        "at",
+        "AT",
+        False,
+        "mean number of turns; failures count the limit",
+        "turns",
+        lambda found: float(found.outcome.turn if found.outcome.success else found.limit),
+    ),
+    Metric(
+        "hdcg",
+        "hDCG",
+        True,
+        "discounted by turn and by place in the list",
+        "0 to 1",
+        lambda found: hdcg(found.outcome),
+    ),
+    Metric("recall@1", "Recall@1", True, "target is first of the last list", _SHARE, _recall(1)),
+    Metric(
+        "recall@5", "Recall@5", True, "target is among the first five of the last list", _SHARE, _recall(5)
+    ),
+    Metric(
+        "rec_sr",
+        "Rec-SR",
+        True,
+        "the target was recommended at some turn",
+        _SHARE,
+        lambda found: float(any(found.target in items for items in found.lists)),
+    ),
+    Metric(
+        "conv_sr",
+        "Conv-SR",
+        True,
+        "the final judge score exceeds tau",
+        _SHARE,
+        lambda found: None if found.score is None else float(found.score > found.satisfied_above),
+        judged=True,
+    ),
+    Metric(
+        "wi",
+        "WI",
+        True,
+        "watching intention for the recommended item after the dialogue, 1 to 5",
+        _POINTS,
+        lambda found: None if found.intentions is None else found.intentions[1],
+    ),
+    Metric(
+        "prs",
+        "PRS",
+        True,
+        "persuasion: how much of the justified rise of the intention was reached",
+        "0 to 1",
+        lambda found: None if found.intentions is None else persuasion(*found.intentions),
+    ),
+    Metric(
+        "cred",
+        "Cred",
+        True,
+        "agreement of factual utterances with the knowledge graph, 1 to 5",
+        _POINTS,
+        lambda found: credibility(found.claims_right),
+    ),
+    Metric(
+        "dist2",
+        "Dist-2",
+        True,
+        "distinct word pairs / all, per dialogue",
+        "distinct / all",
+        lambda found: distinct(turn.utterance for turn in found.dialogue.turns),
+    ),
+    Metric(
+        "judge", "Judge", True, "final judge score, 1 to 5", _POINTS, lambda found: found.score, judged=True
+    ),
+    Metric(
+        "judge_turn",
+        "Judge/turn",
+        True,
+        "mean of the judge's scores after each turn (RSO's reward), 1 to 5",
+        _POINTS,
+        _mean_score,
+        judged=True,
+    ),
+    Metric(
+        "rapport",
+        "Rapport",
+        True,
+        "the seeker's own rating in the end: warmth and trust less pressure, 0 to 1",
+        "0 to 1",
+        lambda found: rapport(found.ratings),
+    ),
+)
+for _metric in _OURS:
+    METRIC_BY_NAME.register(_metric.name)(_metric)
+JUDGED = frozenset(metric.name for metric in _OURS if metric.judged)
+"""Metrics that rest on the judge, and are missing where it gives no score."""

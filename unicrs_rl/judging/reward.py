@@ -30,6 +30,9 @@ class Signal(StrEnum):
     PUBLISHED = "published"
     """Each paper's own: the task reward for the unified arm (UNICORN); the judge's score of every
     turn, scaled to [0, 1], for the decomposed one (RSO), under which long dialogues pay."""
+    SUCCESS = "success"
+    """1 for an accepted recommendation, else 0: without discounting, a policy's value is its rate of
+    success. For planted worlds, whose best value in these terms is known."""
 
 
 def task_rewards(

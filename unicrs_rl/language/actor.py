@@ -7,7 +7,7 @@ that the Fact Retriever laid on the table.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from typing_extensions import override
@@ -109,6 +109,7 @@ class Actor:
             if grounding.facts is None
             else [(items[fact.item], fact.relation, fact.value) for fact in grounding.facts],
             variant=state.key % 1_000_003,
+            unasked=[(items[fact.item], fact.relation, fact.value) for fact in grounding.unasked],
         )
 
     def _spoken(self, plan: Plan, grounding: Grounding, answer: Answer[ActorOutput]) -> Spoken:
@@ -125,6 +126,8 @@ class Actor:
         )
         if not (decision.items or decision.attributes):  # words about nothing there is are chat
             decision = Decision(Act.CHAT, decision.strategy)
+        if decision.act is not Act.RECOMMEND and output.told in [fact.value for fact in grounding.unasked]:
+            decision = replace(decision, told=self.lexicon.attribute_id(output.told))
         return Spoken(decision, output.utterance, calls, invented)
 
     def _offered(self, plan: Plan, grounding: Grounding, names: Sequence[str]) -> tuple[int, ...]:

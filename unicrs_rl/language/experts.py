@@ -7,8 +7,9 @@ differ in what decides and in nothing else.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Planning(StrEnum):
@@ -42,6 +43,16 @@ class Retrieval(StrEnum):
     """Items of the state and no facts: what is claimed comes from memory ("without Fact Retriever")."""
 
 
+class Volunteering(StrEnum):
+    """What the recommender tells unasked."""
+
+    OFF = "off"
+    """Nothing (default)."""
+    ATTRIBUTE = "attribute"
+    """With a question or small talk, one attribute of the likeliest item: the most informative that is
+    still open. A seeker may take it up as if it had been asked, and so a turn asks two things."""
+
+
 class Experts(BaseModel):
     """The crew of an arm: ``[experts]`` for all arms, ``[arm.NAME.experts]`` for one."""
 
@@ -51,3 +62,12 @@ class Experts(BaseModel):
     reasoner: Reading = Field(Reading.GLOBAL, description="what is read of the dialogue")
     retriever: Retrieval = Field(Retrieval.GRAPH, description="where items and facts come from")
     actor: str = Field("actor", description="who acts and speaks")
+    volunteer: Volunteering = Field(Volunteering.OFF, description="what is told unasked")
+
+    @model_validator(mode="after")
+    def _able_to_volunteer(self) -> Self:
+        if self.volunteer is not Volunteering.OFF and (
+            self.actor != "actor" or self.retriever is Retrieval.OFF
+        ):
+            raise ValueError("volunteer = 'attribute' needs actor = 'actor' and a retriever that is not off")
+        return self

@@ -121,6 +121,8 @@ class ActorInput(Message):
     """What was looked up; ``None`` where nothing was, so that only memory is left."""
     variant: int
     """Varies the wording between conversations; not shown to a model."""
+    unasked: list[Statement] = []
+    """Of which one is to be told unasked, with a question or small talk; best first."""
 
 
 class ActorOutput(Message):
@@ -131,6 +133,8 @@ class ActorOutput(Message):
     attributes: list[str] = []
     strategy: str | None = None
     """Where it was the Actor's choice; else ignored."""
+    told: str | None = None
+    """The value of the statement that was told unasked."""
     utterance: str
 
 
@@ -145,7 +149,7 @@ def check_action(inputs: ActorInput, output: ActorOutput) -> str | None:
     """What is wrong with an Actor's answer: it must keep to the plan and to the candidates."""
     if inputs.act is not None and output.act != inputs.act:
         return f"act: must be {inputs.act!r}"
-    stated = (text for fact in inputs.facts or () for text in fact)
+    stated = (text for fact in (*(inputs.facts or ()), *inputs.unasked) for text in fact)
     names = (*output.items, *output.attributes, *inputs.candidate_items, *inputs.candidate_attributes)
     if problem := check_words(output.utterance, (*names, *inputs.liked, *stated)):
         return problem
@@ -153,9 +157,21 @@ def check_action(inputs: ActorInput, output: ActorOutput) -> str | None:
         return f"strategy: must be one of {', '.join(inputs.strategies)}"
     if output.act == "recommend":
         return _check_names("items", output.items, inputs.items, inputs.candidate_items)
+    problem = None
     if output.act == "ask":
-        return _check_names("attributes", output.attributes, inputs.attributes, inputs.candidate_attributes)
-    return None
+        planned, candidates = inputs.attributes, inputs.candidate_attributes
+        problem = _check_names("attributes", output.attributes, planned, candidates)
+    return problem or _check_told(inputs, output)
+
+
+def _check_told(inputs: ActorInput, output: ActorOutput) -> str | None:
+    """What is wrong with what is told unasked, where there is something to tell."""
+    values = [value for _, _, value in inputs.unasked if value not in output.attributes]
+    if not values:
+        return None
+    if output.told not in values:
+        return f"told: must be one of {', '.join(values)}"
+    return None if output.told.casefold() in output.utterance.casefold() else "told: is not in the utterance"
 
 
 def check_words(utterance: str, names: Iterable[str]) -> str | None:

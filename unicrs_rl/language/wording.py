@@ -137,12 +137,15 @@ def act_and_speak(inputs: ActorInput, memory: Memory | None = None) -> ActorOutp
     items, attributes = list(listed), list(asked)
     if inputs.facts is None:
         inputs = inputs.model_copy(update={"facts": _recalled(inputs, items, memory)})
+    utterance = _utter(inputs, strategy, ACT_NAMES[act], items, attributes)
+    free = [fact for fact in inputs.unasked if act is not Act.RECOMMEND and fact[2] not in attributes]
     return ActorOutput(
         act=ACT_NAMES[act],
         items=items,
         attributes=attributes,
         strategy=strategy.value if inputs.strategy is None else None,
-        utterance=_utter(inputs, strategy, ACT_NAMES[act], items, attributes),
+        told=free[0][2] if free else None,
+        utterance=f"{_mention(free[0], inputs)} {utterance}" if free else utterance,
     )
 
 
@@ -211,6 +214,12 @@ def _utter(
     else:
         parts = [word(opener), word(say("act", "chat", "lines"))]
     return " ".join(part for part in parts if part)
+
+
+def _mention(fact: Statement, inputs: ActorInput) -> str:
+    """Something told unasked: the item, and the fact about it."""
+    form = pick(forms("unasked", "lines"), frozenset({"item"}), inputs.variant, inputs.turn, "unasked")
+    return f"{form.text.format(item=written(fact[0], inputs.noun))} {_tell(fact, inputs, RECALLED)}"
 
 
 def _kind(inputs: ActorInput, asked: Sequence[str]) -> str:

@@ -280,7 +280,7 @@ class SpokenLatentSeekers(LatentSeekers):
         """What is decided, by name."""
         catalogue = self.world.catalogue
         names = catalogue.attributes
-        asked = () if decision is None else decision.attributes
+        asked = () if decision is None else decision.raised
         answers: dict[str, AnswerName] = {names[a]: "open" for a in draft.open if a in asked}
         answers |= {names[a]: "no" for a in draft.disliked if a in asked}
         answers |= {names[a]: "yes" for a in draft.liked if a in asked}

@@ -117,6 +117,7 @@ class LatentSeekers(Seekers):
     """
 
     strategic = True
+    rates = True
     hidden = (*TRAITS, *MOODS)
 
     def __init__(
@@ -188,6 +189,7 @@ class LatentSeekers(Seekers):
         place, best = self._choose(rows, actions)
         place = np.where(changed, NOTHING, place)
         volunteered = np.where(changed, wish, self._volunteer(rows, actions, answers))
+        taken_up = self.take_up(rows, actions)
         self._learn(rows, actions, best)
         done: dict[Behaviour, NDArray[np.bool_]] = {Behaviour.CHANGED_MIND: changed}
         if urges is not None:
@@ -202,8 +204,11 @@ class LatentSeekers(Seekers):
             answers[index, np.isin(actions.attributes[index], withdrawn[index])] = Answer.NO
         if self.digressions.rates.changes_mind:
             self._remember(rows, actions, answers, volunteered, withdrawn)
+        if len(taken_up):
+            absent = changed | done.get(Behaviour.OFF_TOPIC, np.zeros(len(rows), dtype=bool))
+            taken_up = np.where(absent, Answer.NONE, taken_up)
         self.turns[rows] += 1
-        replies = Replies(answers, volunteered, place, left, manner)
+        replies = Replies(answers, volunteered, place, left, manner, taken_up=taken_up)
         if not any(happened.any() for happened in done.values()):
             return replies
         behaviours = tuple(

@@ -52,6 +52,7 @@ class McrSeekers(Seekers):
         answers = np.where(asked, np.where(yes, Answer.YES, Answer.NO), Answer.NONE)
         hit = (actions.items == targets[:, None]) & (actions.act == Act.RECOMMEND)[:, None]
         place = np.where(hit.any(axis=1), hit.argmax(axis=1), NOTHING)
+        taken_up = self.take_up(rows, actions)
         self.hear(rows, actions)
         self.turns[rows] += 1
         n = len(rows)
@@ -61,6 +62,7 @@ class McrSeekers(Seekers):
             place=place,
             left=np.zeros(n, dtype=bool),
             manner=np.full(n, Manner.PLAIN, dtype=np.int64),
+            taken_up=taken_up,
         )
 
     def _mistaken(self, rows: NDArray[np.int64], attributes: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from unicrs_rl.simulators.interplay import InterplaySeekers
 from unicrs_rl.simulators.language_seekers import FreeSeekers, ReferenceSeekers, SpokenLatentSeekers
 from unicrs_rl.simulators.latent import LatentSeekers
 from unicrs_rl.simulators.mcr import McrSeekers
+from unicrs_rl.simulators.planted import PlantedSeekers
 from unicrs_rl.simulators.seekers import SeekerContext, Seekers
 
 populations: Registry[type[Seekers]] = Registry("user simulator")
@@ -22,6 +23,7 @@ populations.register("lm-reference")(ReferenceSeekers)
 populations.register("lm-free")(FreeSeekers)
 populations.register("lm-latent")(SpokenLatentSeekers)
 populations.register("interplay")(InterplaySeekers)
+populations.register("planted")(PlantedSeekers)
 
 
 def seeker_kind(user: str) -> type[Seekers]:

@@ -54,6 +54,7 @@ class Actions:
         facts_told: ``[n]``, how many facts were told about the first item.
         utterances: ``[n]``, the words; empty at the semantic surface.
         facts: ``[n]``, the facts that the words tell; empty at the semantic surface.
+        told: ``[n]``, an attribute told unasked, or :data:`NOTHING`; empty where nobody tells any.
     """
 
     act: NDArray[np.int64]
@@ -63,6 +64,7 @@ class Actions:
     facts_told: NDArray[np.int64]
     utterances: tuple[str, ...] = ()
     facts: tuple[tuple[Fact, ...], ...] = ()
+    told: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @classmethod
     def silent(cls, decisions: Decisions) -> Actions:
@@ -89,6 +91,7 @@ class Actions:
             facts_told=np.array(told, dtype=np.int64),
             utterances=tuple(utterances),
             facts=tuple(tuple(some) for some in facts),
+            told=_unasked(decisions),
         )
 
 
@@ -104,6 +107,7 @@ class Replies:
         manner: ``[n]``, values of :class:`~unicrs_rl.simulators.wording.Manner`.
         behaviours: ``[n]``, what was done off the path; empty where nobody left it.
         withdrawn: ``[n]``, wishes that are no longer any; empty where nobody changed its mind.
+        taken_up: ``[n]``, values of :class:`Answer` to what was told unasked; empty where nothing was.
     """
 
     answers: NDArray[np.int64]
@@ -113,6 +117,7 @@ class Replies:
     manner: NDArray[np.int64]
     behaviours: tuple[tuple[str, ...], ...] = ()
     withdrawn: tuple[tuple[int, ...], ...] = ()
+    taken_up: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
@@ -150,6 +155,8 @@ class Seekers(ABC):
     """Whether strategies mean anything to this kind of seeker."""
     spoken: ClassVar[bool] = False
     """Whether it can only be met in words."""
+    rates: ClassVar[bool] = False
+    """Whether it says in the end what it thinks of the recommender (:meth:`ratings`)."""
     hidden: ClassVar[tuple[str, ...]] = ()
     """Names of its hidden variables, which settings can pin, sweep or sample."""
     takes: ClassVar[str] = ""
@@ -264,6 +271,16 @@ class Seekers(ABC):
         neutral = np.zeros(len(rows))
         self.beliefs.hear(rows, actions, best, neutral, neutral)
 
+    def take_up(self, rows: NDArray[np.int64], actions: Actions) -> NDArray[np.int64]:
+        """Answers to what was told unasked, ``[n]``, of those who take it up; empty where nothing was."""
+        if not len(actions.told):
+            return actions.told
+        told = actions.told[:, None]
+        heard = (actions.told != NOTHING) & (actions.attributes != told).all(axis=1)
+        heard &= uniform(self.keys[rows], self.turns[rows], "told") < self.settings.takes_up
+        has = has_attributes(self.world, self.targets[rows], told)[:, 0]
+        return np.where(heard, np.where(has, Answer.YES, Answer.NO), Answer.NONE).astype(np.int64)
+
     def ratings(self, row: int) -> Mapping[str, float] | None:  # noqa: ARG002  here nothing depends on it
         """What it thinks of the recommender now, 1 to 5 by question, where this kind rates."""
         return None
@@ -320,8 +337,11 @@ class Seekers(ABC):
         answers = dict(zip(decision.attributes, replies.answers[index].tolist(), strict=False))
         place, extra = int(replies.place[index]), int(replies.volunteered[index])
         withdrawn = replies.withdrawn[index] if replies.withdrawn else ()
+        if decision.told is not None and len(replies.taken_up):
+            answers[decision.told] = int(replies.taken_up[index])
+        liked = (*_answered(answers, Answer.YES), *((extra,) if extra != NOTHING else ()))
         reply = Reply(
-            liked=(*_answered(answers, Answer.YES), *((extra,) if extra != NOTHING else ())),
+            liked=tuple(dict.fromkeys(liked)),
             disliked=tuple(dict.fromkeys((*_answered(answers, Answer.NO), *withdrawn))),
             open=_answered(answers, Answer.OPEN),
             accepted=None if place == NOTHING else decision.items[place],
@@ -340,6 +360,13 @@ class Seekers(ABC):
             int(self.keys[row]),
             int(self.turns[row]),
         )
+
+
+def _unasked(decisions: Sequence[Decision]) -> NDArray[np.int64]:
+    """The attributes told unasked, ``[n]``; empty where none is."""
+    if all(decision.told is None for decision in decisions):
+        return np.zeros(0, dtype=np.int64)
+    return np.array([NOTHING if d.told is None else d.told for d in decisions], dtype=np.int64)
 
 
 def _told(decision: Decision, facts: Sequence[Fact]) -> int:

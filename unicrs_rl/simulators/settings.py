@@ -106,6 +106,13 @@ class SeekerConfig(_Closed):
     regenerate: int = Field(
         0, ge=0, le=5, description="how often a language-model seeker is asked again for a drifting reply"
     )
+    takes_up: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="chance that mcr and latent seekers take up an attribute that they are told unasked, as "
+        "if they had been asked about it (an assumption)",
+    )
     satisfied_by: float = Field(
         1.0,
         gt=0,

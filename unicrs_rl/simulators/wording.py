@@ -68,6 +68,7 @@ def word_reply(
     else:
         parts = [say(_topic(reply, decision), style)]
     extras = [a for a in reply.liked if a not in decision.attributes]
+    parts += _refusals(catalogue, reply, decision, key, turn)
     if reply.withdrawn:
         gone = [written(catalogue.attributes[attribute], catalogue.noun) for attribute in reply.withdrawn]
         slots["gone"] = phrases.listing(gone, "or")
@@ -108,6 +109,15 @@ def _answers(
         slots = {"attribute": written(catalogue.attributes[attribute], catalogue.noun)}
         parts.append(_say(lines, slots, key, turn, f"reply {attribute}"))
     return parts
+
+
+def _refusals(catalogue: Catalogue, reply: Reply, decision: Decision, key: int, turn: int) -> list[str]:
+    """A sentence on what was told unasked, where it is not wanted."""
+    told = decision.told
+    if told is None or told not in reply.disliked or told in decision.attributes:
+        return []
+    slots = {"unwanted": written(catalogue.attributes[told], catalogue.noun)}
+    return [_say(_lines()["unwanted"]["lines"], slots, key, turn, "unwanted lines")]
 
 
 def _say(lines: list[str], slots: dict[str, str], key: int, turn: int, purpose: str) -> str:

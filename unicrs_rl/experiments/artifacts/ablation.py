@@ -65,7 +65,7 @@ class Ablation(Artifact):
         rests = resting_on({metric: [gap.n for gap in column] for metric, column in gaps.items()})
         note = (
             f"First line: mean of {self.called(self.whole)}. Below: without minus with, paired over the same "
-            "dialogues, with 95% interval, p (sign-flip permutation test) and n, the dialogues in which both "
+            "dialogues, with 95% interval, p and n, the dialogues in which both "
             "have a value. Bold: interval clear of zero and p below 0.05, not corrected for the number of "
             "comparisons."
         )

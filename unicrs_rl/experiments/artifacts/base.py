@@ -7,46 +7,36 @@ import io
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from unicrs_rl.errors import unknown
 from unicrs_rl.experiments.artifacts.drawing import Mark, Panel
-from unicrs_rl.experiments.run_folder import RunFolder
+from unicrs_rl.experiments.config import RunConfig
+from unicrs_rl.experiments.figures import Shown
+from unicrs_rl.experiments.run_folder import FileName, RunFolder
+from unicrs_rl.experiments.statistics import mean_over_seeds
 from unicrs_rl.experiments.verdict import detected, p_text
 from unicrs_rl.judging.metrics import METRICS, Metric
 
-FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-"""A name that can be a file's."""
 Value: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Value]
 """One line of the CSV file and of ``results.json``; ``None`` is a missing value."""
 
 MISSING = "missing"
 CORPUS = Metric(
-    "dist2_corpus", "Dist-2 (corpus)", True, "distinct word pairs / all, over all dialogues of a seed"
+    "dist2_corpus",
+    "Dist-2 (corpus)",
+    True,
+    "distinct word pairs / all, over all dialogues of a seed",
+    "distinct / all",
+    lambda _: None,
 )
 MEASURES: Mapping[str, Metric] = {metric.name: metric for metric in (*METRICS, CORPUS)}
 """What tables can show: the metrics of single dialogues, and one that only all of them together have."""
-UNITS: Mapping[str, str] = {
-    "sr@5": "share of dialogues",
-    "sr@10": "share of dialogues",
-    "sr@15": "share of dialogues",
-    "at": "turns",
-    "hdcg": "0 to 1",
-    "recall@1": "share of dialogues",
-    "recall@5": "share of dialogues",
-    "rec_sr": "share of dialogues",
-    "conv_sr": "share of dialogues",
-    "wi": "points, 1 to 5",
-    "prs": "0 to 1",
-    "cred": "points, 1 to 5",
-    "dist2": "distinct / all",
-    "dist2_corpus": "distinct / all",
-    "judge": "points, 1 to 5",
-    "judge_turn": "points, 1 to 5",
-}
 
 
 @dataclass(frozen=True)
@@ -145,6 +135,11 @@ class Finished:
     found: Mapping[str, Any]
     replays: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def config(self) -> RunConfig:
+        """Its settings."""
+        return RunFolder.read(self.folder.path)[1]
+
     def mean(self, arm: str, metric: str) -> Estimate:
         """Mean of a metric over the dialogues of an arm."""
         entry = self.found["arms"][arm]
@@ -160,6 +155,21 @@ class Finished:
                 low, high = sorted(sign * end + 0.0 for end in row["ci95"])  # + 0.0: no negative zeros
                 return Estimate(sign * row["difference"] + 0.0, low, high, row["dialogues"], row["p"])
         return Estimate(None, None, None, 0)
+
+    def by_training(self, arms: Sequence[str], metric: str) -> dict[str, NDArray[np.float64]]:
+        """A metric of each dialogue in each training, by arm: ``[seeds, dialogues]``; NaN for none."""
+        dialogues = int(self.found["protocol"]["dialogues"])
+        rows: dict[str, dict[int, NDArray[np.float64]]] = {arm: {} for arm in arms}
+        for line in self.traces(arms):
+            row = rows[line["arm"]].setdefault(line["seed"], np.full(dialogues, np.nan))
+            value = line["metrics"][metric]
+            row[line["index"]] = np.nan if value is None else value
+        return {arm: np.stack([by_seed[seed] for seed in sorted(by_seed)]) for arm, by_seed in rows.items()}
+
+    def by_dialogue(self, arms: Sequence[str], metric: str) -> NDArray[np.float64]:
+        """A metric of each dialogue, averaged over training seeds: ``[arms, dialogues]``; NaN for none."""
+        tables = self.by_training(arms, metric)
+        return np.stack([mean_over_seeds(tables[arm]) for arm in arms])
 
     def traces(self, arms: Iterable[str]) -> Iterator[dict[str, Any]]:
         """The conversations of some arms."""
@@ -219,12 +229,14 @@ class Made:
     Attributes:
         talks: conversations to show side by side, whole traces.
         findings: what it comes to, a sentence each.
+        charts: figures of the page by name, which shows them instead of the pictures.
     """
 
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     talks: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[str] = ()
+    charts: Mapping[str, Shown] = field(default_factory=dict)
 
 
 class Artifact(BaseModel):
@@ -262,6 +274,13 @@ class Artifact(BaseModel):
             if metric not in MEASURES:
                 raise unknown("metric", metric, MEASURES)
 
+    def check_runs(self, configs: Mapping[str, RunConfig]) -> None:
+        """See that the runs are such as it can be made from; there is every one that it needs.
+
+        Raises:
+            InputError: if one is not.
+        """
+
     def called(self, arm: str) -> str:
         """The name of an arm in tables and figures."""
         return self.labels.get(arm, arm)
@@ -285,7 +304,7 @@ def panels(metrics: Sequence[str], estimates: Mapping[str, Sequence[Estimate]], 
     for metric in metrics:
         measure = MEASURES[metric]
         better = "" if measure.higher_is_better else "; lower is better"
-        unit = UNITS[metric] + better
+        unit = measure.unit + better
         unit = f"difference ({unit})" if zero else unit
         made.append(Panel(measure.title, unit, [estimate.mark for estimate in estimates[metric]]))
     return made

@@ -198,16 +198,8 @@ def matrices(
     places = [at + (0.3 if at >= square else 0.0) for at in range(len(columns))]
     for place, (axis, panel) in enumerate(zip(axes, panels, strict=False)):
         for row, marks in enumerate(panel.marks):
-            for at, mark, (least, most) in zip(places, marks, scales, strict=True):
-                shade = 0.0 if mark is None else 0.75 * (mark[0] - least) / max(most - least, 1e-12)
-                framed = at == row and row < square
-                edge, line = (_INK, 2.0) if framed else ("white", 0.8)
-                grey = str(round(1 - shade, 4))
-                box = Rectangle((at - 0.48, row - 0.46), 0.96, 0.92, facecolor=grey, edgecolor=edge, lw=line)
-                axis.add_patch(box)
-                said = "missing" if mark is None else f"{mark[0]:.2f}\n{mark[1]:.2f}–{mark[2]:.2f}"
-                ink = "white" if shade > 0.5 else _INK
-                axis.text(at, row, said, ha="center", va="center", fontsize=7, color=ink)
+            for column, (at, mark, ends) in enumerate(zip(places, marks, scales, strict=True)):
+                _box(axis, row, at, mark, ends, framed=column == row < square)
         axis.set_title(panel.title)
         axis.set_xlim(-0.55, places[-1] + 0.55)
         axis.set_ylim(len(rows) - 0.45, -0.55)
@@ -222,6 +214,106 @@ def matrices(
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     return png(figure, caption)
+
+
+def heat_maps(
+    rows: Sequence[str], columns: Sequence[str], panels: Sequence[Matrix], title: str, caption: str
+) -> bytes:
+    """Values with their intervals in heat maps of the same rows and columns, each with a scale of its own."""
+    across = 1 if len(columns) > 3 else min(3, len(panels))
+    down = -(-len(panels) // across)
+    width = 0.6 + 0.065 * max(map(len, rows)) + across * (0.5 + 0.86 * len(columns))
+    figure = drawing(max(width, 5.0), 0.6 + down * (0.9 + 0.48 * len(rows)))
+    figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    everything = slice(0, len(columns))
+    for place, (axis, panel) in enumerate(zip(axes, panels, strict=False)):
+        ends = _ends([panel], everything)
+        for row, marks in enumerate(panel.marks):
+            for at, mark in enumerate(marks):
+                if mark is not None:
+                    _box(axis, row, at, mark, ends, edge="#999999")
+        axis.set_title(panel.title)
+        axis.set_xlim(-0.55, len(columns) - 0.45)
+        axis.set_ylim(len(rows) - 0.45, -0.55)
+        axis.set_xticks(
+            range(len(columns)), ["\n".join(textwrap.wrap(name, 11)) for name in columns], fontsize=7
+        )
+        axis.set_yticks(range(len(rows)), rows, fontsize=8)
+        axis.tick_params(length=0, labelleft=place % across == 0)
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    return png(figure, caption)
+
+
+@dataclass(frozen=True)
+class Path:
+    """Places of one thing in a plane, in their order.
+
+    Attributes:
+        places: (x, y) of each.
+    """
+
+    name: str
+    places: Sequence[tuple[Mark, Mark]]
+
+
+def paths(lines: Sequence[Path], x: str, y: str, title: str, caption: str) -> bytes:
+    """One value against another, with intervals both ways: a line for each thing, its first place large."""
+    figure = drawing(6.4, 4.2)
+    figure.suptitle(title, fontsize=11)
+    axis = figure.subplots()
+    for row, line in enumerate(lines):
+        known = [(at, up) for at, up in line.places if at is not None and up is not None]
+        if not known:
+            continue
+        across, above = (np.array([place[side] for place in known], dtype=np.float64) for side in (0, 1))
+        style, marker = _LINES[row % len(_LINES)]
+        color = _GREYS[row % len(_GREYS)]
+        axis.errorbar(
+            across[:, 0],
+            above[:, 0],
+            xerr=[across[:, 0] - across[:, 1], across[:, 2] - across[:, 0]],
+            yerr=[above[:, 0] - above[:, 1], above[:, 2] - above[:, 0]],
+            label=line.name,
+            linestyle=style,
+            marker=marker,
+            markersize=4,
+            capsize=2,
+            color=color,
+            elinewidth=0.6,
+        )
+        axis.plot(across[0, 0], above[0, 0], marker=marker, markersize=9, color=color, linestyle="none")
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+    _frame(axis)
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper", frameon=False)
+    return png(figure, caption)
+
+
+def _box(
+    axis: Axes,
+    row: int,
+    at: float,
+    mark: Mark,
+    ends: tuple[float, float],
+    framed: bool = False,
+    edge: str = "white",
+) -> None:
+    """A value with its interval in a box, the darker the nearer to the greater end of its scale."""
+    least, most = ends
+    shade = 0.0 if mark is None else 0.75 * (mark[0] - least) / max(most - least, 1e-12)
+    edge, line = (_INK, 2.0) if framed else (edge, 0.8)
+    grey = str(round(1 - shade, 4))
+    axis.add_patch(Rectangle((at - 0.48, row - 0.46), 0.96, 0.92, facecolor=grey, edgecolor=edge, lw=line))
+    said = "missing" if mark is None else f"{mark[0]:.2f}\n{mark[1]:.2f}–{mark[2]:.2f}"
+    ink = "white" if shade > 0.5 else _INK
+    axis.text(at, row, said, ha="center", va="center", fontsize=7, color=ink)
 
 
 def _ends(panels: Sequence[Matrix], columns: slice) -> tuple[float, float]:

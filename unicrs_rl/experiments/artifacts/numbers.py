@@ -98,7 +98,7 @@ class Numbers(Artifact):
                 )
             body.append(line)
         note = (
-            "Paired over the same dialogues, with 95% interval, p (sign-flip permutation test) and n, the "
+            "Paired over the same dialogues, with 95% interval, p and n, the "
             "dialogues in which both have a value. Bold: interval clear of zero and p below 0.05, not "
             "corrected for the number of comparisons."
         )

@@ -36,7 +36,6 @@ from unicrs_rl.experiments.artifacts.base import (
     Artifact,
     Cell,
     Estimate,
-    FileName,
     Finished,
     Made,
     Picture,
@@ -45,6 +44,7 @@ from unicrs_rl.experiments.artifacts.base import (
 )
 from unicrs_rl.experiments.artifacts.drawing import Matrix, matrices
 from unicrs_rl.experiments.human_replay import COLUMNS, resampled
+from unicrs_rl.experiments.run_folder import FileName
 
 HUMAN = {"act agreement": ("act", "turns"), "Recall@10 of new items": ("new recall@10", "new")}
 """What human columns show: a part and a whole of what is counted there."""
@@ -144,7 +144,7 @@ class Transfer(Artifact):
 
     def _simulated(self, runs: Mapping[str, Finished], met: int) -> _Column:
         values = [
-            _by_dialogue(runs[crossing(trained, self.runs[met])], self.arms, self.metric)
+            runs[crossing(trained, self.runs[met])].by_dialogue(self.arms, self.metric)
             for trained in self.runs
         ]
         table = np.stack(values)
@@ -252,7 +252,7 @@ class Transfer(Artifact):
             body.append([Cell(column.name), gap.difference(), Cell(shown)])
         note = (
             f"{self.called(first)} minus {self.called(second)}, each trained on the seekers it meets, with "
-            "95% interval; with simulated seekers also p (sign-flip permutation test). Leader: interval "
+            "95% interval; with simulated seekers also p. Leader: interval "
             "clear of zero and p below 0.05, not corrected for the number of seekers."
         )
         head = ["seekers", "difference", "leader"]
@@ -290,19 +290,6 @@ class Transfer(Artifact):
 
 def _listing(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _by_dialogue(run: Finished, arms: Sequence[str], metric: str) -> NDArray[np.float64]:
-    """A metric of each dialogue, averaged over training seeds: ``[arms, dialogues]``; NaN for none."""
-    dialogues = int(run.found["protocol"]["dialogues"])
-    sums, counts = np.zeros((len(arms), dialogues)), np.zeros((len(arms), dialogues))
-    rows = {arm: row for row, arm in enumerate(arms)}
-    for line in run.traces(arms):
-        value = line["metrics"][metric]
-        if value is not None:
-            sums[rows[line["arm"]], line["index"]] += value
-            counts[rows[line["arm"]], line["index"]] += 1
-    return _quotient(sums, counts)
 
 
 def kendall(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

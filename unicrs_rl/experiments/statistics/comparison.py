@@ -106,14 +106,19 @@ def paired(a: NDArray[np.float64], b: NDArray[np.float64]) -> Paired | None:
 
 
 def interval_of_arm(table: NDArray[np.float64]) -> tuple[float, float] | None:
-    """95% interval of the mean of an arm, ``[seeds, dialogues]``; ``None`` with fewer than two dialogues."""
+    """95% interval of the mean of an arm, ``[seeds, dialogues]``; ``None`` with fewer than two dialogues.
+
+    That of a share stays within 0 and 1.
+    """
     column = mean_over_seeds(table)
     ends = interval_of_mean(column)
     found = spread(table)
     if ends is None or found is None:
         return ends
     known = column[~np.isnan(column)]
-    return widened(float(known.mean()), ends, len(known), SeedNoise.of([found]))
+    low, high = widened(float(known.mean()), ends, len(known), SeedNoise.of([found]))
+    share = np.isin(table[~np.isnan(table)], (0.0, 1.0)).all()
+    return (max(0.0, low), min(1.0, high)) if share else (low, high)
 
 
 def _permutation(gaps: NDArray[np.float64]) -> float:

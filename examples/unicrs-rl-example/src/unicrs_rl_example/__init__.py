@@ -1,0 +1,1 @@
+"""An arm, a metric and a world for unicrs-rl, from outside."""
