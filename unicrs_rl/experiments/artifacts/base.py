@@ -19,7 +19,7 @@ from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.experiments.figures import Shown
 from unicrs_rl.experiments.run_folder import FileName, RunFolder
 from unicrs_rl.experiments.statistics import mean_over_seeds
-from unicrs_rl.experiments.verdict import detected, p_text
+from unicrs_rl.experiments.verdict import deciding_p, detected, p_text
 from unicrs_rl.judging.metrics import METRICS, Metric
 
 Value: TypeAlias = str | int | float | bool | None
@@ -153,7 +153,7 @@ class Finished:
             if row["metric"] == metric and {row["a"], row["b"]} == {arm, other}:
                 sign = 1 if row["a"] == arm else -1
                 low, high = sorted(sign * end + 0.0 for end in row["ci95"])  # + 0.0: no negative zeros
-                return Estimate(sign * row["difference"] + 0.0, low, high, row["dialogues"], row["p"])
+                return Estimate(sign * row["difference"] + 0.0, low, high, row["dialogues"], deciding_p(row))
         return Estimate(None, None, None, 0)
 
     def by_training(self, arms: Sequence[str], metric: str) -> dict[str, NDArray[np.float64]]:
