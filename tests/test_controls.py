@@ -390,9 +390,11 @@ def test_a_study_that_missed_the_truth_fails() -> None:
         truths.JOINT: np.tile(np.arange(pairs) < known.joint * pairs, (3, 1)).astype(float),
         truths.APART: np.tile(np.arange(pairs) < known.decomposed * pairs, (3, 1)).astype(float),
     }
-    assert all(finding.passed for finding in truths.recovered("planted-coupled", right))
+    rates = {arm: table.mean(axis=1).tolist() for arm, table in right.items()}
+    assert all(finding.passed for finding in truths.recovered("planted-coupled", right, rates))
     wrong = {arm: np.zeros((3, pairs)) for arm in right}
-    margin, joint, apart = truths.recovered("planted-coupled", wrong)
+    nothing = {arm: [0.0, 0.0, 0.0] for arm in right}
+    margin, joint, apart = truths.recovered("planted-coupled", wrong, nothing)
     assert (margin.passed, joint.passed, apart.passed) == (False, False, False)
 
 

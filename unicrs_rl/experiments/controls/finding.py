@@ -12,7 +12,7 @@ class Size(StrEnum):
     """How much a control is given to find something with."""
 
     SMALL = "small"
-    """Enough for a test suite: a minute and a half for all of them."""
+    """Enough to see that everything is in order: some minutes for all of them."""
     FULL = "full"
     """Enough to be quoted."""
 

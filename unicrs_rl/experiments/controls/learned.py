@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,16 @@ def outcomes(
     metrics: tuple[str, ...],
 ) -> dict[str, NDArray[np.float64]]:
     """What a policy reaches in each dialogue, by metric: ``[dialogues]``; NaN where there is no value."""
-    held = [line for batch in evaluate(policy, arm, seed, components, sessions) for line in batch]
-    held.sort(key=lambda line: int(line["index"]))
+    held = dialogues(policy, arm, seed, components, sessions)
     return {
         name: np.array([np.nan if (v := line["metrics"][name]) is None else v for line in held])
         for name in metrics
     }
+
+
+def dialogues(
+    policy: Policy, arm: str, seed: int, components: Components, sessions: list[Session]
+) -> list[dict[str, Any]]:
+    """The traces of a policy's dialogues, in their order."""
+    held = [line for batch in evaluate(policy, arm, seed, components, sessions) for line in batch]
+    return sorted(held, key=lambda line: int(line["index"]))

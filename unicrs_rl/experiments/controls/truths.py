@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from unicrs_rl.experiments.components import read_world
 from unicrs_rl.experiments.config import RunConfig, resolve
 from unicrs_rl.experiments.controls.finding import Finding, Size
-from unicrs_rl.experiments.controls.learned import learned, outcomes
+from unicrs_rl.experiments.controls.learned import dialogues, learned
 from unicrs_rl.experiments.jobs import shared_components
-from unicrs_rl.experiments.planted import settings, truth
+from unicrs_rl.experiments.planted import expected_success, planted_problem, settings, truth
 from unicrs_rl.experiments.statistics import compare_arms
 from unicrs_rl.experiments.training import Progress
 from unicrs_rl.graphs.planted import PROBLEMS
@@ -87,16 +87,23 @@ def planted(
     reached = iter(_run(jobs, workers, lambda done: progress("planted worlds", done, len(jobs))))
     found: list[Finding] = []
     for world, config in configs.items():
-        tables = {arm: np.stack([next(reached) for _ in config.seeds]) for arm in config.arms}
-        found += recovered(world, tables)
+        by_arm = {arm: [next(reached) for _ in config.seeds] for arm in config.arms}
+        found += recovered(
+            world,
+            {arm: np.stack([success for success, _ in some]) for arm, some in by_arm.items()},
+            {arm: [expected for _, expected in some] for arm, some in by_arm.items()},
+        )
     return found
 
 
-def recovered(world: str, tables: Mapping[str, NDArray[np.float64]]) -> list[Finding]:
+def recovered(
+    world: str, tables: Mapping[str, NDArray[np.float64]], expected: Mapping[str, Sequence[float]]
+) -> list[Finding]:
     """Whether a study recovered the truth about a planted world.
 
     Args:
         tables: success of :data:`JOINT` and :data:`APART`, ``[seeds, dialogues]`` each.
+        expected: success of each of their trainings with the luck of guesses taken out.
     """
     known = truth(world)
     outcome = compare_arms(tables[JOINT], tables[APART])
@@ -116,11 +123,11 @@ def recovered(world: str, tables: Mapping[str, NDArray[np.float64]]) -> list[Fin
         },
     )
     best = {JOINT: known.joint, APART: known.decomposed}
-    return [margin, *(_near(world, arm, best[arm], table) for arm, table in tables.items())]
+    return [margin, *(_near(world, arm, best[arm], rates) for arm, rates in expected.items())]
 
 
-def _near(world: str, arm: str, best: float, table: NDArray[np.float64]) -> Finding:
-    rates = table.mean(axis=1)
+def _near(world: str, arm: str, best: float, trainings: Sequence[float]) -> Finding:
+    rates = np.array(trainings)
     return Finding(
         CONTROL,
         f"{world}: {arm} against the optimum of its control",
@@ -131,7 +138,11 @@ def _near(world: str, arm: str, best: float, table: NDArray[np.float64]) -> Find
     )
 
 
-def _run(jobs: Sequence[Job], workers: int, tell: Callable[[int], None]) -> list[NDArray[np.float64]]:
+Reached = tuple[NDArray[np.float64], float]
+"""Whether a training succeeds in each dialogue, ``[dialogues]``, and the success to be expected of it."""
+
+
+def _run(jobs: Sequence[Job], workers: int, tell: Callable[[int], None]) -> list[Reached]:
     found = []
     if workers <= 1 or len(jobs) <= 1:
         for job in jobs:
@@ -146,11 +157,13 @@ def _run(jobs: Sequence[Job], workers: int, tell: Callable[[int], None]) -> list
     return found
 
 
-def success(job: Job) -> NDArray[np.float64]:
-    """Train an arm in a planted world; whether it then succeeds in each dialogue, ``[dialogues]``."""
+def success(job: Job) -> Reached:
+    """Train an arm in a planted world, and hold one dialogue for everybody in its population."""
     torch.set_num_threads(1)
     given, arm, seed = job
     config = RunConfig.model_validate(given)
     components = shared_components(config, read_world(config), None, keep=False)
     sessions = components.world.sessions(Split.TEST, config.dialogues, config.evaluation_seed)
-    return outcomes(learned(arm, seed, components), arm, seed, components, sessions, (SUCCESS,))[SUCCESS]
+    held = dialogues(learned(arm, seed, components), arm, seed, components, sessions)
+    hits = np.array([line["metrics"][SUCCESS] for line in held], dtype=np.float64)
+    return hits, expected_success(planted_problem(config.world), held)
