@@ -10,8 +10,15 @@ import torch
 
 from unicrs_rl.cli import main
 from unicrs_rl.experiments import checkpoint
-from unicrs_rl.experiments.budgets import budget_rows, budget_warning, budgets, parameters
+from unicrs_rl.experiments.budgets import (
+    budget_rows,
+    budget_warning,
+    budgets,
+    parameters,
+    untrained_warning,
+)
 from unicrs_rl.experiments.config import resolve
+from unicrs_rl.experiments.report import warnings
 from unicrs_rl.experiments.run_folder import RunFolder
 
 COST = {
@@ -71,6 +78,43 @@ def test_budgets_are_read_from_checkpoints_and_costs(tmp_path: Path) -> None:
         "Budgets are not equal, most to least: gradient steps 15 times, "
         "tokens / training dialogue 2.00 times."
     )
+    assert untrained_warning(found) is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [((0, 0), "unified and unified-ppo were"), ((0, 3), "unified was"), ((0, None), "unified was")],
+)
+def test_an_arm_that_took_no_gradient_step_is_named(
+    tmp_path: Path, steps: tuple[int, int | None], said: str
+) -> None:
+    folder = RunFolder(tmp_path)
+    config = resolve({"arms": ("unified", "unified-ppo", "greedy"), "seeds": (0,), "train_dialogues": 10})
+    taken = {"turns": 50, "calls": 500, "tokens": 4000}
+    for arm, number in zip(("unified", "unified-ppo"), steps, strict=True):
+        if number is not None:  # else nothing is known of it
+            trained(folder, arm, 0, number, taken, 7)
+    arms = {arm: {"cost": COST} for arm in config.arms}
+    found = {"budgets": budgets(config, folder, arms), "arms": arms}
+    warning = f"{said} trained with no gradient step: too few training dialogues to learn anything."
+    assert untrained_warning(found) == warning
+    assert warnings(found)[0] == warning
+
+
+def test_a_comparison_of_an_untrained_arm_says_so(
+    tmp_path: Path, bistros: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        "recommend_above = 0.3\nembeddings = { epochs = 1, dim = 8 }\n[arm.unified]\ndim = 16\n"
+    )
+    out = tmp_path / "run"
+    arguments = ["--world", str(bistros), "--arms", "unified,greedy", "--seeds", "0", "--workers", "1"]
+    arguments += ["--train-dialogues", "2", "--dialogues", "4", "--config", str(settings), "--out", str(out)]
+    assert main(["compare", *arguments]) == 0
+    said = "unified was trained with no gradient step"
+    assert said in capsys.readouterr().out
+    assert said in (out / "report.html").read_text()
 
 
 def test_checkpoints_of_earlier_versions_tell_less(tmp_path: Path) -> None:
@@ -83,6 +127,7 @@ def test_checkpoints_of_earlier_versions_tell_less(tmp_path: Path) -> None:
     assert rows["parameters"]["arms"] == {"unified": 3}
     assert budget_rows({}) == []
     assert budget_warning({}) is None
+    assert untrained_warning({}) is None
 
 
 def test_copies_and_memories_are_no_parameters() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -20,7 +21,7 @@ from unicrs_rl.experiments.config import resolve
 from unicrs_rl.experiments.exports import Table, dialogues_csv, tables
 from unicrs_rl.experiments.run_folder import OF_RUN, OF_STUDY
 from unicrs_rl.experiments.verdict import detected
-from unicrs_rl.judging.metrics import METRICS
+from unicrs_rl.judging.metrics import METRICS, RESERVED
 
 SETTINGS: dict[str, Any] = {
     "arms": "max-entropy,greedy",
@@ -76,6 +77,16 @@ def test_the_means_of_its_columns_are_the_results(finished: Path, found: dict[st
                 assert column.mean() == pytest.approx(entry["metrics"][metric.name], abs=1e-6)
         assert some["calls"].mean() == pytest.approx(entry["cost"]["lm_calls_per_dialogue"], abs=1e-6)
         assert some["tokens"].mean() == pytest.approx(entry["cost"]["tokens_per_dialogue"], abs=1e-6)
+
+
+def test_no_metric_can_be_called_as_another_column_is(finished: Path, found: dict[str, Any]) -> None:
+    names = {metric.name for metric in METRICS}
+    columns = pl.read_csv(finished / "dialogues.csv").columns
+    assert len(set(columns)) == len(columns)
+    assert set(columns) - names <= RESERVED
+    for arm in found["arms"].values():
+        assert set(arm["metrics"]) - names <= RESERVED
+    assert not names & RESERVED
 
 
 def cells(markdown: str) -> tuple[str, list[list[str]]]:
@@ -275,3 +286,35 @@ def test_who_mentioned_the_accepted_item_is_a_column(finished: Path) -> None:
     told = line | {"outcome": line["outcome"] | {"mentioned_before": "seeker"}}
     text = dialogues_csv("movies", [line, told])
     assert pl.read_csv(io.StringIO(text))["mentioned_before"].to_list() == [None, "seeker"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=u19", "'=u19"),
+        ('=HYPERLINK("http://x","y")', '\'=HYPERLINK("http://x","y")'),
+        ("+1-555", "'+1-555"),
+        ("-2+3", "'-2+3"),
+        ("@sum", "'@sum"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("＝1", "'＝1"),
+        ("'=u19", "''=u19"),
+        ("-5", "-5"),
+        ("+0.25", "+0.25"),
+        ("-5\n", "'-5\n"),
+        ("u=19", "u=19"),
+        ("", ""),
+    ],
+)
+def test_a_text_is_no_formula(finished: Path, text: str, cell: str) -> None:
+    line = json.loads((finished / "traces.jsonl").read_text().splitlines()[0])
+    row = next(csv.DictReader(io.StringIO(dialogues_csv(text, [line | {"seeker": text}]), newline="")))
+    assert (row["world"], row["seeker"]) == (cell, cell)
+
+
+def test_numbers_below_zero_stay_numbers(finished: Path) -> None:
+    line = json.loads((finished / "traces.jsonl").read_text().splitlines()[0])
+    told = line | {"metrics": line["metrics"] | {"rapport": -0.5}, "seed": -1}
+    row = next(csv.DictReader(io.StringIO(dialogues_csv("movies", [told]))))
+    assert (row["rapport"], row["seed"]) == ("-0.5", "-1")

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from unicrs_rl.cli import main
+from unicrs_rl.dialogue import Dialogue
 from unicrs_rl.errors import InputError
 from unicrs_rl.graphs.worlds import make_world, worlds
-from unicrs_rl.judging.metrics import METRIC_BY_NAME, METRICS
+from unicrs_rl.judging.metrics import METRIC_BY_NAME, METRICS, measure
 from unicrs_rl.policy.arms import arms, learns, policy_class
 from unicrs_rl.policy.rules import MaxEntropy
 from unicrs_rl.registry import plug_ins
@@ -94,6 +95,31 @@ def test_an_arm_and_a_metric_of_another_package_are_found(installed: Install) ->
             "1 / 0",
             "cannot be imported (ZeroDivisionError: division by zero)",
         ),
+        (
+            "[unicrs_rl.arms]\nx = plug_x:X",
+            "raise Exception('no licence\\nread the manual')",
+            "plug_x:X cannot be imported (Exception: no licence);",
+        ),
+        (
+            "[unicrs_rl.metrics]\nm = plug_x:X",
+            "assert False",
+            "plug_x:X cannot be imported (AssertionError);",
+        ),
+        (
+            "[unicrs_rl.metrics]\nm = plug_x:X",
+            "class Own(Exception): pass\nraise Own('own')",
+            "metric 'm' of package plug-bad 2.1: plug_x:X cannot be imported (Own: own)",
+        ),
+        (
+            "[unicrs_rl.metrics]\nturns = plug_x:X",
+            METRIC.replace("LISTS =", "X =").replace('"lists"', '"turns"'),
+            "metric 'turns' of package plug-bad 2.1: unicrs-rl itself writes a column of this name already",
+        ),
+        (
+            "[unicrs_rl.metrics]\ndist2_corpus = plug_x:X",
+            "raise SystemExit('is not even imported')",
+            "metric 'dist2_corpus' of package plug-bad 2.1: unicrs-rl itself writes a column of this name",
+        ),
         ("[unicrs_rl.arms]\nx = plug_x:X", "X = 1 +", "cannot be imported (SyntaxError"),
         ("[unicrs_rl.arms]\nx = plug_x:X", "", "cannot be imported (AttributeError"),
         ("[unicrs_rl.arms]\nx = plug_x:X", "X = 7", "is no class derived from unicrs_rl.policy.base.Policy"),
@@ -130,6 +156,89 @@ def test_a_package_of_no_use_is_one_clear_line_that_names_it(
     assert "plug-bad 2.1" in err
     assert len(err.splitlines()) == 1
     assert not out.exists()
+
+
+OF_ITS_OWN = """
+from unicrs_rl.judging.metrics import Metric
+def of(found):
+    {body}
+X = Metric("m", "M", True, "anything", "points", of)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise Exception('out of\\ncheese')", "failed in a dialogue (Exception: out of);"),
+        ("assert found is None", "failed in a dialogue (AssertionError);"),
+        ("return 1 / 0", "failed in a dialogue (ZeroDivisionError: division by zero);"),
+        ("return 10 ** 400", "failed in a dialogue (OverflowError"),
+        ("return '0.5'", "gave '0.5'; it has to give a finite number, or None for no value;"),
+        ("return float('nan')", "gave nan; it has to give a finite number, or None"),
+        ("return -float('inf')", "gave -inf; it has to give a finite number, or None"),
+        ("return [[1.0],\n 2.0]", "gave [[1.0], 2.0]; it has to give"),
+    ],
+)
+def test_a_metric_that_gives_no_number_is_refused(installed: Install, body: str, says: str) -> None:
+    installed("plug-bad", "[unicrs_rl.metrics]\nm = plug_x:X", plug_x=OF_ITS_OWN.format(body=body))
+    with pytest.raises(InputError) as refused:
+        measure(Dialogue("Hello."), 0, 15, None, (), None)
+    assert str(refused.value).startswith(f"metric 'm' of package plug-bad 2.1: plug_x:X {says}")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        ("return None", None),
+        ("return 3", 3.0),
+        ("return True", 1.0),
+        ("import numpy; return numpy.float32(0.5)", 0.5),
+        ("import numpy; return numpy.int64(2)", 2.0),
+    ],
+)
+def test_numbers_of_any_kind_are_written_as_numbers(
+    installed: Install, body: str, value: float | None
+) -> None:
+    before = measure(Dialogue("Hello."), 0, 15, None, (), None)
+    METRIC_BY_NAME._outside = None
+    installed("plug-good", "[unicrs_rl.metrics]\nm = plug_x:X", plug_x=OF_ITS_OWN.format(body=body))
+    after = measure(Dialogue("Hello."), 0, 15, None, (), None)
+    assert after == before | {"m": value}
+    assert type(after["m"]) is type(value)
+
+
+def test_a_run_goes_on_when_its_metric_is_repaired(
+    installed: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    installed("plug-bad", "[unicrs_rl.metrics]\nm = plug_x:X", plug_x=OF_ITS_OWN.format(body="return 'high'"))
+    arguments = ["compare", "--arms", "greedy,random", "--dialogues", "2", "--out", str(tmp_path / "run")]
+    settings = tmp_path / "settings.toml"
+    settings.write_text("recommend_above = 0.3\nembeddings = { dim = 4, epochs = 1 }\n")
+    arguments += ["--config", str(settings)]
+    assert main(arguments) == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert "metric 'm' of package plug-bad 2.1: plug_x:X gave 'high'" in complaint
+    del sys.modules["plug_x"]
+    (tmp_path / "site" / "plug_x.py").write_text(OF_ITS_OWN.format(body="return 0.25  # repaired"))
+    assert main([*arguments, "--resume"]) == 0
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert {arm["metrics"]["m"] for arm in found["arms"].values()} == {0.25}
+
+
+def test_doctor_says_what_is_broken(installed: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    points = "[unicrs_rl.arms]\ncurious = plug_a:Curious\nx = plug_x:X\n"
+    points += "[unicrs_rl.metrics]\nm = plug_x:X\n[unicrs_rl.worlds]\nmoon = plug_x:X\n"
+    installed("plug-mixed", points, plug_a=ARM, plug_x="raise Exception('no licence')")
+    assert main(["doctor", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["plug-ins"]
+    assert said.pop("arm curious") == "plug-mixed 2.1"
+    assert set(said) == {"arm x", "metric m", "world moon"}
+    for text in said.values():
+        assert text.startswith("broken: ")
+        assert "of package plug-mixed 2.1: plug_x:X cannot be imported (Exception: no licence)" in text
+    assert main(["doctor"]) == 0
+    assert "  arm x: broken: arm 'x' of package plug-mixed 2.1" in capsys.readouterr().out
 
 
 def test_two_packages_with_one_name_are_refused(installed: Install) -> None:

@@ -573,7 +573,11 @@ def test_a_named_point_has_its_switches_by_itself_and_explicit_ones_win() -> Non
     config = resolve(
         {
             "arms": "grid,grid@four-isolated,grid@mine",
-            "arm": {"grid": settings, "grid@four-isolated": {"control": {"ask": "rule"}}},
+            "arm": {
+                "grid": settings,
+                "grid@four-isolated": {"control": {"ask": "rule"}},
+                "grid@mine": {"encoder": "graph"},
+            },
         }
     )
     made = {arm: GridConfig.model_validate(config.settings(arm)) for arm in config.arms}
@@ -597,9 +601,11 @@ def test_a_named_point_has_its_switches_by_itself_and_explicit_ones_win() -> Non
         ),
         (
             {"arm": {"grid": {"control": {"when": "me"}}}},
-            "arm.grid.control.when: Input should be",
+            "arm.grid.control.when: must be 'joint', 'own', 'rule' or 'expert' (it is 'me')",
         ),
-        ({"arm": {"grid": {"settings": {"dimm": 3}}}}, "arm.grid.settings: dimm: Extra inputs"),
+        ({"arm": {"grid": {"settings": {"dimm": 3}}}}, "arm.grid.settings: dimm: there is no such setting"),
+        ({"arm": {"grid@x": {"control": "rule"}}}, "arm.grid@x.control: must be a table of settings (it is"),
+        ({"arm": {"grid@x": {"wen": "rule"}}}, "arm.grid@x.wen: there is no such setting"),
         ({"arm": {"grid": {"settings": {"encoder": "text"}}}}, "encoder: stands beside control"),
         ({"arm": {"grid": {"settings": {"few_left": "recommend"}}}}, "few_left: is for unified alone"),
         (
@@ -607,8 +613,8 @@ def test_a_named_point_has_its_switches_by_itself_and_explicit_ones_win() -> Non
             "'semantic' is without words, which arm 'grid@unified-on-text' needs",
         ),
         (
-            {"arms": "grid", "experts": {"planner": "off"}},
-            "arm.grid.experts.planner: 'off' is not for the grid; set control.strategy",
+            {"arms": "grid@unified", "experts": {"planner": "off"}},
+            "arm.grid@unified.experts.planner: 'off' is not for the grid; set control.strategy",
         ),
     ],
 )
@@ -617,6 +623,38 @@ def test_what_cannot_be_is_refused_before_anything_is_run(values: dict[str, Any]
         resolve(values)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arm", "tables", "says"),
+    [
+        ("grid@timing-by-rul", {}, "--arms: unknown point 'timing-by-rul'; did you mean timing-by-rule?"),
+        ("grid@timing-by-rul", {"settings": {"dim": 16}}, "did you mean timing-by-rule?"),
+        ("grid@timing-by-rul", {}, '(a point of your own needs a switch in [arm."grid@timing-by-rul"]'),
+        ("grid@own-timin", {"grid@own-timing": {"control": {"when": "own"}}}, "did you mean own-timing"),
+        ("grid@mine", {"grid": {"control": {"when": "rule"}}}, "unknown point 'mine'; known: four-isolated,"),
+        ("grid", {}, "--arms: arm 'grid' is no point by itself; name one, as grid@four-isolated"),
+        (
+            "unified@graph-planer",
+            {},
+            "--arms: arm 'unified@graph-planer' has no settings, so that it is unified once more; "
+            "did you mean grid@graph-planner?",
+        ),
+        ("unified@wid", {"unified@wide": {"dim": 32}}, "did you mean unified@wide?"),
+    ],
+)
+def test_a_misspelt_point_is_not_silently_all_joint(arm: str, tables: dict[str, Any], says: str) -> None:
+    tables = {arm: tables} if "settings" in tables else tables
+    with pytest.raises(InputError) as refused:
+        resolve({"arms": f"max-entropy,{arm}", "arm": tables})
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_arm_may_be_compared_with_itself_and_others_left_out() -> None:
+    tables = {"unified@wide": {"dim": 32}, "grid@mine": {"control": {"when": "rule"}}}
+    assert resolve({"arms": "unified,unified@again,grid@mine", "arm": tables}).settings("unified@again") == {}
+    assert resolve({"arms": "unified", "arm": tables}).settings("unified@wide") == {"dim": 32}
 
 
 def test_the_command_line_says_why_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -632,9 +670,9 @@ def test_the_command_line_says_why_in_one_line(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_lists_are_as_long_as_the_longest_table(movies: World, components: Components) -> None:
-    config = resolve({"arms": "grid", "arm": {"grid": {"settings": {"k": 12}}}})
+    config = resolve({"arms": "grid@unified", "arm": {"grid": {"settings": {"k": 12}}}})
     parts = build(config, movies, components.embeddings)
-    learner = parts.policy("grid", 0)
+    learner = parts.policy("grid@unified", 0)
     plans = learner.decide(states_of(parts, 3))
     assert parts.beliefs.k == 12
     assert all(len(plan.items or plan.attributes or (0,)) in (1, 10) for plan in plans)

@@ -62,6 +62,9 @@ against = "unified"
 """
 
 
+_CHANGED = "run 'main': point '{}': settings of {} change its {}; give a [[point]] of another name"
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A study with two points and a rule."""
@@ -165,7 +168,36 @@ def test_a_run_may_take_some_points_and_its_settings_win(file: Path) -> None:
         ('point = "unified"', 'point = "unified"\nlearner = "ppo"', "exclude each other"),
         ('when = "rule"', 'wen = "rule"', "point 2: control: unknown key 'wen'; did you mean when"),
         ('when = "rule"', 'when = "rules"', "point 2: control: when: must be 'joint', 'own', 'rule' or"),
-        ('name = "ruled"', 'name = "unified"', "two points are called 'unified'"),
+        (
+            '[[point]]\nname = "ruled"',
+            '[[point]]\nname = "unified"\n\n[[point]]\nname = "ruled"',
+            "two points are called 'unified'",
+        ),
+        ('name = "ruled"', 'name = "four-isolated"', "point 2: 'four-isolated' is the name of another point"),
+        ('name = "unified"\npoint', 'name = "rso"\npoint', "point 1: 'rso' is the name of another point"),
+        ("dim = 16, warm_up_turns = 8", 'encoder = "text"', _CHANGED.format("unified", "unified", "encoder")),
+        (
+            "[[run]]",
+            '[settings.arm."grid@ruled"]\nencoder = "both"\n[[run]]',
+            _CHANGED.format("ruled", "grid@ruled", "encoder"),
+        ),
+        (
+            'name = "main"\n',
+            'name = "main"\n[run.settings.arm."grid@ruled"]\ncontrol = { ask = "own" }\nlearner = "dqn"\n',
+            _CHANGED.format("ruled", "grid@ruled", "control and learner"),
+        ),
+        (
+            "[[run]]",
+            '[settings.arm.unified]\nencoder = "text"\n[[run]]',
+            _CHANGED.format("unified", "unified", "encoder"),
+        ),
+        (
+            "settings = { dim = 16 }",
+            "settings = 3",
+            "point 2: settings: must be a table of settings (it is 3)",
+        ),
+        ('control = { when = "rule" }', 'control = "rule"', "point 2: control: must be a table of settings"),
+        ("[[run]]", '[settings.arm."grid@ruled"]\nwen = 1\n[[run]]', "ruled.wen: there is no such setting"),
         ('name = "ruled"', 'name = "By rule"', "point 2: name: must be small letters"),
         ('when = "rule"', 'when = "expert"', "point 'ruled' is impossible: ask and recommend cannot be"),
         ("settings = { dim = 16 }", "settings = { dimm = 16 }", "grid@ruled"),

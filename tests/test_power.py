@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,15 @@ metrics = ["sr@15"]
 """
 
 
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two rules."""
+    out = tmp_path_factory.mktemp("runs") / "rules"
+    small = {"train_dialogues": 0, "dialogues": 12, "seeds": "0", "embeddings": {"epochs": 1}}
+    compare(resolve({"arms": "halving,random", **small}), out)
+    return out
+
+
 def test_a_study_without_a_pilot_gets_a_small_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +197,95 @@ def test_a_study_without_a_pilot_gets_a_small_one(
     (found,) = json.loads(again.out)["pilots"]
     assert found["dialogues"] == 12
     assert found["comparisons"][0]["sd"]["seeds"] == {}  # nothing is trained
+    assert main([*asked[:-3], "--difference", "0.3"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing is trained; power" in out
+    for of_trainings in ("seed", "one training", "these very trainings"):
+        assert of_trainings not in out.replace("between training seeds", "")  # the head of a column
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            '["halving", "random"]',
+            '["greedy", "random"]',
+            "arms: halving, random, in the study greedy, random",
+        ),
+        (
+            "[settings]",
+            '[settings]\nstatistics = { primary = ["hdcg"] }',
+            "primary metrics: sr@15, at, in the study hdcg",
+        ),
+        ("[settings]", '[settings]\nuser = "mcr"', "user: latent, in the study mcr"),
+        (
+            "[settings]",
+            '[settings]\nworld = "planted-coupled"',
+            "world: movies, in the study planted-coupled",
+        ),
+    ],
+)
+def test_a_pilot_of_something_else_is_refused(
+    rules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, said: str
+) -> None:
+    study = tmp_path / "other.toml"
+    study.write_text(STUDY.replace(old, new))
+    (tmp_path / "pilot" / "runs").mkdir(parents=True)
+    shutil.copytree(rules, tmp_path / "pilot" / "runs" / "main")
+    assert main(["power", "--study", str(study), "--pilot", str(tmp_path / "pilot")]) == 2
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert "no pilot of other: main (" in complaint
+    assert said in complaint
+
+
+def test_a_pilot_may_have_other_sizes_and_is_asked_what_the_study_declares(
+    rules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "same.toml"
+    study.write_text(
+        STUDY.replace("[settings]", "[settings]\ndialogues = 900\nstatistics = { level = 0.02 }")
+    )
+    (tmp_path / "pilot" / "runs").mkdir(parents=True)
+    shutil.copytree(rules, tmp_path / "pilot" / "runs" / "main")
+    assert main(["power", "--study", str(study), "--pilot", str(tmp_path / "pilot"), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["pilots"]
+    assert (found["dialogues"], found["level"]) == (12, 0.02)
+
+
+def test_other_folders_are_no_pilots(rules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = tmp_path / "two.toml"
+    study.write_text(STUDY)
+    assert main(["power", "--study", str(study), "--pilot", str(rules)]) == 2
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert "is the folder of a run, not of a study; --run reads it" in complaint
+    assert not (rules / "runs").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "study.toml").write_text(STUDY.replace('"main"', '"another"'))
+    assert main(["power", "--study", str(study), "--pilot", str(other)]) == 2
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert "is the folder of another study" in complaint
+
+
+def test_an_unfinished_run_is_no_pilot(
+    rules: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(rules, run)
+    traces, lines = run / "traces.jsonl", (run / "traces.jsonl").read_text().splitlines(keepends=True)
+    traces.write_text("".join(lines[:-3]))
+    for verb in (["power", "--run"], ["report"]):
+        assert main([*verb, str(run)]) == 2
+        (complaint,) = capsys.readouterr().err.splitlines()
+        assert "has 9 dialogues of random, but results.json counts 12" in complaint
+    (run / "results.json").write_text("{}")
+    assert main(["power", "--run", str(run)]) == 2
+    assert "not the results of a run" in capsys.readouterr().err
+    (run / "results.json").unlink()
+    assert main(["power", "--run", str(run)]) == 2
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert "not finished" in complaint
+    assert f"--resume --out {run}" in complaint
 
 
 @pytest.mark.parametrize(

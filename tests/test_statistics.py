@@ -225,6 +225,20 @@ def test_the_mean_of_an_arm_covers_its_trainings() -> None:
     assert whole[0] < blind[0] < blind[1] < whole[1]
 
 
+def test_the_interval_of_a_difference_of_shares_stays_within_them() -> None:
+    rng = np.random.default_rng(12)
+    a = (rng.random((2, 20)) < np.array([[0.05], [0.95]])).astype(np.float64)
+    b = (rng.random((2, 20)) < np.array([[0.9], [0.1]])).astype(np.float64)
+    a[0, 0] = np.nan
+    shares, others = compare_arms(a, b), compare_arms(3 * a, 3 * b)
+    assert shares is not None
+    assert others is not None
+    assert (shares.low, shares.high) == (-1.0, 1.0)
+    assert others.low < -3.0
+    assert others.high > 3.0
+    assert shares.p == pytest.approx(others.p)
+
+
 def test_a_dialogue_is_missing_only_if_no_training_of_an_arm_has_it() -> None:
     a, b = np.arange(12.0).reshape(2, 6), np.zeros((1, 6))
     a[0, 0] = a[:, 1] = b[0, 2] = np.nan
@@ -370,7 +384,11 @@ def test_verdict_never_says_equal() -> None:
     assert "95% interval -0.020 to +0.040" in said
     assert "0.043 or more would have been detected with a chance of 80%" in said
     hopeless = primary(row("sr@15", 0.01, -0.9, 0.9, 0.5), 0.5, detectable=1.7)
-    assert "would hardly have shown any" in verdict(["unified", "rso"], MEANS, [hopeless])
+    said = verdict(["unified", "rso"], MEANS, [hopeless])
+    assert "so few training seeds and dialogues would hardly have shown any" in said
+    rules = verdict(["unified", "rso"], MEANS, [hopeless], learned=False)
+    assert "so few dialogues would hardly have shown any" in rules
+    assert "training" not in rules
 
 
 def test_verdict_says_at_which_look_it_was_decided() -> None:

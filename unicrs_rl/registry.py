@@ -7,7 +7,7 @@ Some registries are open: another package enters something of its own under an e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Generic, TypeVar
@@ -18,19 +18,6 @@ T = TypeVar("T")
 OPEN = {"arm": "unicrs_rl.arms", "metric": "unicrs_rl.metrics", "world": "unicrs_rl.worlds"}
 """Kinds of things that other packages may add, and the groups of entry points for it."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_BROKEN = (
-    ImportError,
-    SyntaxError,
-    NameError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    OSError,
-)
-"""What a module may raise on import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +42,8 @@ class PlugIn:
         """
         try:
             return self.entry.load()
-        except _BROKEN as error:
-            why = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise self.unfit(f"cannot be imported ({why})") from None
+        except Exception as error:  # another package's module may raise anything
+            raise self.unfit(f"cannot be imported ({in_short(error)})") from error
 
     def unfit(self, why: str) -> InputError:
         """The complaint that it is of no use."""
@@ -65,6 +51,12 @@ class PlugIn:
             f"{self.kind} {self.name!r} of package {self.package}: {self.entry.value} {why}; "
             "repair or uninstall that package"
         )
+
+
+def in_short(error: Exception) -> str:
+    """Class and first line of what another package's code raised."""
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def plug_ins(kind: str) -> list[PlugIn]:
@@ -83,7 +75,7 @@ def plug_ins(kind: str) -> list[PlugIn]:
                 "'.', '_' and '-'"
             )
         if entry.name in found:
-            raise _clash(plug, f"package {found[entry.name].package}")
+            raise _clash(plug, f"package {found[entry.name].package} has one")
         found[entry.name] = plug
     return list(found.values())
 
@@ -94,7 +86,7 @@ def _package(entry: metadata.EntryPoint) -> str:
 
 def _clash(plug: PlugIn, other: str) -> InputError:
     return InputError(
-        f"{plug.kind} {plug.name!r} of package {plug.package}: {other} has one of this name already; "
+        f"{plug.kind} {plug.name!r} of package {plug.package}: {other} of this name already; "
         "rename it there, or uninstall that package"
     )
 
@@ -105,11 +97,15 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
         kind: what an entry is called in messages.
         adopt: makes an entry of what another package registered; ``None`` where none can.
+        reserved: names that no other package may use, because they mean something else beside the entries'.
     """
 
-    def __init__(self, kind: str, adopt: Callable[[PlugIn], T] | None = None) -> None:
+    def __init__(
+        self, kind: str, adopt: Callable[[PlugIn], T] | None = None, reserved: Collection[str] = ()
+    ) -> None:
         self.kind = kind
         self._adopt = adopt
+        self._reserved = reserved
         self._entries: dict[str, T] = {}
         self._outside: dict[str, PlugIn] | None = None
 
@@ -155,12 +151,14 @@ class Registry(Mapping[str, T], Generic[T]):
         """Entries of other packages, looked up once.
 
         Raises:
-            InputError: if one has the name of an entry of ours.
+            InputError: if one has the name of an entry of ours, or a reserved one.
         """
         if self._outside is None:
             found = [] if self._adopt is None else plug_ins(self.kind)
             for plug in found:
                 if plug.name in self._entries:
-                    raise _clash(plug, "unicrs-rl itself")
+                    raise _clash(plug, "unicrs-rl itself has one")
+                if plug.name in self._reserved:
+                    raise _clash(plug, "unicrs-rl itself writes a column")
             self._outside = {plug.name: plug for plug in found}
         return self._outside

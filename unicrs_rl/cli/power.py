@@ -102,7 +102,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _pilots(verb: Power) -> list[Pilot]:
     """The runs of a study's pilot; a small one is made where there is none."""
     from unicrs_rl.experiments.compare import compare, default_workers
-    from unicrs_rl.experiments.power import Pilot
+    from unicrs_rl.experiments.power import Pilot, difference
     from unicrs_rl.experiments.run_folder import RunFolder
     from unicrs_rl.experiments.study import StudyFolder, plan_study
 
@@ -110,9 +110,20 @@ def _pilots(verb: Power) -> list[Pilot]:
     given = given_settings(verb, dialogues=verb.dialogues or PILOT_DIALOGUES)
     plan = plan_study(verb.study, given, verb.config)
     whole = StudyFolder(Path("runs") / plan.name)
-    if verb.pilot is None and all(RunFolder(whole.run(name)).results.is_file() for name in plan.configs):
-        return [Pilot.read(whole.run(name), f"{plan.name}: {name}") for name in plan.configs]
+    if verb.pilot is None and all(
+        RunFolder(whole.run(name)).results.is_file()
+        and difference(RunFolder.read(whole.run(name))[1], config) is None
+        for name, config in plan.configs.items()
+    ):
+        return [
+            Pilot.read(whole.run(name), f"{plan.name}: {name}").of(config, whole.run(name))
+            for name, config in plan.configs.items()
+        ]
     folder = StudyFolder(verb.pilot or Path("runs") / f"{plan.name}-pilot")
+    if RunFolder(folder.path).config_file.is_file():
+        raise InputError(f"--pilot {folder.path}: is the folder of a run, not of a study; --run reads it")
+    if folder.study_file.is_file() and not all(folder.run(name).is_dir() for name in plan.configs):
+        raise InputError(f"--pilot {folder.path}: is the folder of another study, or of one not finished")
     pilots = []
     for name, config in plan.configs.items():
         of = next(one.checkpoints for one in plan.study.run if one.name == name)
@@ -133,5 +144,5 @@ def _pilots(verb: Power) -> list[Pilot]:
                     budget=given_budget(verb, config),
                     trained=None if of is None else RunFolder(folder.run(of)),
                 )
-        pilots.append(Pilot.read(there.path, f"{plan.name}: {name}"))
+        pilots.append(Pilot.read(there.path, f"{plan.name}: {name}").of(config, there.path))
     return pilots

@@ -179,6 +179,27 @@ def budget_warning(found: Mapping[str, Any]) -> str | None:
     return f"Budgets are not equal, most to least: {', '.join(uneven)}." if uneven else None
 
 
+def untrained_warning(found: Mapping[str, Any]) -> str | None:
+    """In one sentence, which arms were trained without learning anything; ``None`` where each took a step."""
+    idle = [
+        arm
+        for row in found.get("budgets", ())
+        if row["name"] == "gradient_steps"
+        for arm, taken in row["arms"].items()
+        if taken == 0
+    ]
+    if not idle:
+        return None
+    return (
+        f"{_listed(idle)} {'was' if len(idle) == 1 else 'were'} trained with no gradient step: too few "
+        "training dialogues to learn anything."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def _written(value: float | None) -> str:
     if value is None:
         return "–"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from unicrs_rl.errors import InputError, unknown
+from unicrs_rl.errors import InputError, explain, unknown
 from unicrs_rl.experiments import planted
 from unicrs_rl.experiments.shipped import presets
 from unicrs_rl.experiments.statistics.families import Family
@@ -31,7 +32,7 @@ from unicrs_rl.language.boundary import LanguageModelConfig
 from unicrs_rl.language.experts import Experts, Planning, Volunteering
 from unicrs_rl.language.ledger import Price
 from unicrs_rl.policy.arms import check_settings, given, kind, learns, policy_class
-from unicrs_rl.policy.control import Encoder, Point
+from unicrs_rl.policy.control import POINTS, Encoder, Point
 from unicrs_rl.simulators.populations import seeker_kind
 from unicrs_rl.simulators.protocol import Protocol
 from unicrs_rl.simulators.settings import Effects, Population, SeekerConfig
@@ -408,6 +409,37 @@ def _check_names(config: RunConfig, place: Callable[..., str]) -> None:
     with _at(place("arms")):
         for arm in config.arms:
             policy_class(arm)
+            _check_variant(config, arm)
+
+
+def _check_variant(config: RunConfig, arm: str) -> None:
+    """An arm that its name alone would make the same as another has to be meant so.
+
+    A point of the grid whose name is misspelt would be all joint, and a variant without a table of its own
+    is its arm once more, as when an arm is compared with itself.
+    """
+    name, _, variant = arm.partition("@")
+    idle = [
+        other.partition("@")[2]
+        for other in config.arm
+        if other not in config.arms and other.startswith(f"{name}@")
+    ]
+    if name == "grid":
+        if given(arm) or any(switch in config.arm.get(arm, {}) for switch in Point.model_fields):
+            return
+        own = f'a point of your own needs a switch in [arm."{arm}"], such as encoder = "text"'
+        if variant:
+            raise InputError(f"{unknown('point', variant, {*POINTS, *idle})} ({own})")
+        raise InputError(f"arm 'grid' is no point by itself; name one, as grid@{min(POINTS)} ({own})")
+    if not variant or arm in config.arm:
+        return
+    points = [point for point, where in POINTS.items() if where.arm == "grid"]
+    for system, others in ((name, idle), ("grid", points)):
+        if close := get_close_matches(variant, others, n=1, cutoff=0.7):
+            raise InputError(
+                f"arm {arm!r} has no settings, so that it is {name} once more; "
+                f"did you mean {system}@{close[0]}?"
+            )
 
 
 def _check_experts(config: RunConfig, arm: str) -> None:
@@ -599,39 +631,6 @@ def _anchored_settings(own: Mapping[str, Any]) -> dict[str, Any]:
         and (there := Path(str(own[name])).expanduser()).exists()
     }
     return {**own, **paths}
-
-
-_SAID = {
-    "enum": "must be {expected}",
-    "extra_forbidden": "there is no such setting",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "greater_than": "must be more than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "int_from_float": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
-    "model_type": "must be a table of settings",
-    "string_type": "must be text",
-    "too_short": "at least one is needed",
-    "value_error": "{error}",
-}
-"""What pydantic complains of, in the words of somebody who has never heard of pydantic."""
-
-
-def explain(error: ValidationError) -> str:
-    """The first complaint about a setting, with the value it is about."""
-    problem = error.errors()[0]
-    said = _SAID.get(problem["type"], problem["msg"]).format(**problem.get("ctx", {}))
-    given = problem["input"]
-    if isinstance(given, list | tuple):
-        given = ",".join(map(str, given))
-    if problem["type"] == "extra_forbidden" or not isinstance(given, str | int | float) or given == "":
-        return said
-    return f"{said} (it is {given!r:.50})"
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -36,6 +36,8 @@ _COUNTED = {
     "seeker_tokens": pl.Int64,
 }
 """What is counted in a dialogue, as :func:`~unicrs_rl.experiments.results.gist` names it."""
+_FORMULA = re.compile(r"(?![+-]?[0-9]+(\.[0-9]+)?\Z)['=+\-@\t\r\n＝＋－＠]")
+"""How a text begins that a spreadsheet may take for a formula; a number is none."""
 _EQUAL = {True: "yes", False: "no", None: _NONE}
 _TIMED = frozenset({"lm_seconds_per_dialogue", "judge_seconds", "train_seconds", "evaluate_seconds"})
 """Costs that two runs of the same settings differ in."""
@@ -151,7 +153,11 @@ def write_exports(folder: RunFolder) -> None:
 
 
 def dialogues_csv(world: str, traces: Iterable[Mapping[str, Any]]) -> str:
-    """One line for each dialogue, after a line of names. A missing value is an empty field."""
+    """One line for each dialogue, after a line of names. A missing value is an empty field.
+
+    A text that a spreadsheet may take for a formula has an apostrophe before it, and so has one that begins
+    with an apostrophe itself: without the first apostrophe it is always what it was. (OWASP, CSV injection)
+    """
     columns = {
         "world": pl.String,
         "arm": pl.String,
@@ -172,7 +178,13 @@ def dialogues_csv(world: str, traces: Iterable[Mapping[str, Any]]) -> str:
         "drifted": pl.Boolean,
         "behaviours": pl.Int64,
     }
-    return pl.DataFrame([_of_dialogue(world, line) for line in traces], schema=columns).write_csv()
+    rows = (_of_dialogue(world, line) for line in traces)
+    guarded = [{name: _no_formula(value) for name, value in row.items()} for row in rows]
+    return pl.DataFrame(guarded, schema=columns).write_csv()
+
+
+def _no_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _of_dialogue(world: str, line: Mapping[str, Any]) -> dict[str, Any]:

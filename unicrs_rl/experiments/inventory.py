@@ -15,8 +15,10 @@ from unicrs_rl.graphs.readers import inspired
 from unicrs_rl.graphs.readers.unicorn_directory import is_unicorn_directory
 from unicrs_rl.graphs.world import World
 from unicrs_rl.graphs.worlds import make_world, worlds
+from unicrs_rl.judging.metrics import METRIC_BY_NAME
 from unicrs_rl.language.wording import STRATEGY_DESCRIPTIONS
-from unicrs_rl.registry import OPEN, plug_ins
+from unicrs_rl.policy.arms import policy_class
+from unicrs_rl.registry import OPEN, PlugIn, plug_ins
 
 EXTRAS = {
     "dgl": "dgl",
@@ -161,7 +163,7 @@ def strategies() -> dict[str, Any]:
 
 
 def examine(data: Path | None) -> dict[str, dict[str, str]]:
-    """Versions, extras, what other packages plugged in, and data found.
+    """Versions, extras, what other packages plugged in (and what of it is broken), and data found.
 
     Raises:
         InputError: if there is no such data folder, or two packages use the same name.
@@ -170,9 +172,24 @@ def examine(data: Path | None) -> dict[str, dict[str, str]]:
         "versions": versions(),
         "extras": {extra: _extra(package) for extra, package in EXTRAS.items()},
         "machine": {"cores": str(os.cpu_count()), "torch device": _device()},
-        "plug-ins": {f"{plug.kind} {plug.name}": plug.package for kind in OPEN for plug in plug_ins(kind)},
+        "plug-ins": {f"{plug.kind} {plug.name}": _plugged(plug) for kind in OPEN for plug in plug_ins(kind)},
         "data": _data(data),
     }
+
+
+def _plugged(plug: PlugIn) -> str:
+    """The package of what is plugged in, or why it is of no use."""
+    try:
+        match plug.kind:
+            case "arm":
+                policy_class(plug.name)
+            case "metric":
+                METRIC_BY_NAME[plug.name]
+            case _:
+                worlds[plug.name]
+    except InputError as error:
+        return f"broken: {error}"
+    return plug.package
 
 
 def _extra(package: str) -> str:

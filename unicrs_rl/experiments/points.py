@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from unicrs_rl.errors import unknown
+from unicrs_rl.errors import InputError, unknown
 from unicrs_rl.experiments.config import RunConfig
 from unicrs_rl.experiments.run_folder import FileName
 from unicrs_rl.policy.arms import kind
@@ -55,6 +55,10 @@ class StudyPoint(BaseModel):
             raise ValueError(
                 f"{self.name!r} is a named point already: point and {_SWITCHES} exclude each other"
             )
+        if self.where != POINTS.get(self.name, self.where):
+            raise ValueError(
+                f"{self.name!r} is the name of another point; choose another name, or point = {self.name!r}"
+            )
         return self
 
     @property
@@ -88,6 +92,21 @@ def point_of(config: RunConfig, arm: str) -> Point | None:
     if system != GRID:
         return _PLACES.get(system)
     return Point.model_validate({name: settings[name] for name in _SWITCHES if name in settings})
+
+
+def check_stands(config: RunConfig, point: StudyPoint) -> None:
+    """Whether a study's point is, in a run, the point that its entry says.
+
+    Raises:
+        InputError: if settings, of the entry or of the arm, change one of its switches.
+    """
+    there = point_of(config, point.arm)
+    assert there is not None, f"{point.arm} is an arm of the grid"
+    if changed := [name for name in _SWITCHES if getattr(there, name) != getattr(point.where, name)]:
+        raise InputError(
+            f"point {point.name!r}: settings of {point.arm} change its {' and '.join(changed)}; "
+            "give a [[point]] of another name that switch"
+        )
 
 
 _LEARNING: Mapping[str, Learning] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.comparisons import POWER, Tables, alpha_of, rounded
 from unicrs_rl.experiments.config import RunConfig
-from unicrs_rl.experiments.results import values_of
+from unicrs_rl.experiments.results import check_results, check_whole, values_of
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.statistics import Components, components_of, detectable, needed, power
 from unicrs_rl.judging.metrics import METRIC_BY_NAME
@@ -40,14 +40,54 @@ class Pilot:
         """From its run folder.
 
         Raises:
-            InputError: if it is none, or the run is not finished.
+            InputError: if it is none, the run is not finished, or dialogues of it were lost.
         """
         folder, config = RunFolder.read(path)
+        if not folder.results.is_file():
+            raise InputError(
+                f"{path}: the run is not finished (there is no results.json in it); "
+                f"compare --config {path / 'config.toml'} --resume --out {path} goes on"
+            )
+        found = folder.read_json(folder.results)
+        check_results(folder.results, found)
         by_arm: dict[str, dict[int, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
         for line in folder.read_traces():
             by_arm[line["arm"]][line["seed"]][line["index"]] = {"metrics": line["metrics"]}
+        held = {arm: sum(map(len, by_seed.values())) for arm, by_seed in by_arm.items()}
+        check_whole(folder.traces, held, found)
         values = {arm: values_of(by_arm[arm], config.dialogues) for arm in config.arms}
         return cls(str(path) if name is None else name, config, values)
+
+    def of(self, config: RunConfig, place: Path) -> Pilot:
+        """It as the pilot of a run that is planned: asked about what that run declares to decide.
+
+        Args:
+            place: its run folder, for the message.
+
+        Raises:
+            InputError: naming in what else than sizes the two differ.
+        """
+        if (differs := difference(self.config, config)) is not None:
+            raise InputError(f"{place}: no pilot of {self.name} ({differs}); name another --pilot")
+        return replace(self, config=self.config.model_copy(update={"statistics": config.statistics}))
+
+
+def difference(pilot: RunConfig, planned: RunConfig) -> str | None:
+    """In what a pilot is no pilot of a run; ``None`` where it is one.
+
+    Sizes and training seeds may differ.
+    """
+    sides = (pilot, planned)
+    compared = {
+        "arms": [", ".join(one.arms) for one in sides],
+        "primary metrics": [", ".join(one.statistics.primary) for one in sides],
+        "user": [one.user for one in sides],
+        "world": [one.world for one in sides],
+    }
+    differs = [
+        f"{name}: {has}, in the study {wanted}" for name, (has, wanted) in compared.items() if has != wanted
+    ]
+    return "; ".join(differs) or None
 
 
 @dataclass(frozen=True)

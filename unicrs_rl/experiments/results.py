@@ -10,13 +10,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
-from unicrs_rl.errors import Unjudged
+from unicrs_rl.errors import InputError, Unjudged
 from unicrs_rl.experiments import realised
 from unicrs_rl.experiments.comparisons import comparisons, rounded
 from unicrs_rl.experiments.config import RunConfig
@@ -99,7 +100,11 @@ def results(
         "statistics": config.statistics.model_dump(mode="json"),
         "comparisons": compared,
         "verdict": verdict(
-            config.arms, {arm: means(values[arm]) for arm in config.arms}, compared, config.dialogues
+            config.arms,
+            {arm: means(values[arm]) for arm in config.arms},
+            compared,
+            config.dialogues,
+            _verdict_learns(config),
         ),
         "rests_on": rests_on(config, world),
         **(_again_without_drift(config, steady) if steady else {}),
@@ -108,6 +113,11 @@ def results(
     }
     jsonschema.validate(found, schema())
     return found
+
+
+def _verdict_learns(config: RunConfig) -> bool:
+    """Whether any of the two arms that the verdict is about is trained."""
+    return any(map(config.trains, config.arms[:2]))
 
 
 def _prompted(config: RunConfig) -> dict[str, Any]:
@@ -312,6 +322,40 @@ def _usd(usage: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, fl
     return {"usd_per_dialogue": rounded(sum(known))} if known else {}
 
 
+def check_results(place: Path, found: Any) -> None:
+    """Refuse what is not the content of a ``results.json``, of this or an earlier version.
+
+    Args:
+        place: the file, for the message.
+
+    Raises:
+        InputError: saying what is wrong.
+    """
+    problem = next(jsonschema.Draft202012Validator(schema()).iter_errors(found), None)
+    if problem is not None:
+        raise InputError(f"{place}: not the results of a run ({problem.message[:80]})")
+
+
+def check_whole(traces: Path, held: Mapping[str, int], found: Mapping[str, Any]) -> None:
+    """Refuse traces that lack dialogues which the results counted.
+
+    Args:
+        traces: the file, for the message.
+        held: dialogues in it by arm.
+        found: the content of ``results.json``.
+
+    Raises:
+        InputError: naming the first arm that has fewer.
+    """
+    for arm, entry in found["arms"].items():
+        counted = sum(entry["persuasion"].values())
+        if held.get(arm, 0) < counted:
+            raise InputError(
+                f"{traces}: has {held.get(arm, 0)} dialogues of {arm}, but results.json counts {counted}: "
+                "some were lost; run the comparison again"
+            )
+
+
 def missing_dialogues(arms: Mapping[str, Mapping[str, Any]]) -> str | None:
     """In one line, which arms lack how many dialogues because they broke off; ``None`` where none does."""
     missing = {arm: entry["failed"] for arm, entry in arms.items() if "failed" in entry}
@@ -380,6 +424,6 @@ def _again_without_drift(config: RunConfig, steady: Values) -> dict[str, Any]:
     return {
         "without_drift": {
             "comparisons": compared,
-            "verdict": verdict(config.arms, found, compared, config.dialogues),
+            "verdict": verdict(config.arms, found, compared, config.dialogues, _verdict_learns(config)),
         }
     }

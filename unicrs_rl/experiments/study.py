@@ -25,7 +25,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unicrs_rl.errors import InputError, unknown
+from unicrs_rl.errors import InputError, explain, unknown
 from unicrs_rl.experiments.artifacts import (
     KINDS,
     AnyArtifact,
@@ -41,14 +41,13 @@ from unicrs_rl.experiments.config import (
     OnExisting,
     RunConfig,
     Surface,
-    explain,
     over,
     read_settings,
     resolve,
 )
 from unicrs_rl.experiments.corpora import CORPORA
 from unicrs_rl.experiments.human_replay import COLUMNS, Source, human_corpora, replay, replayed_split
-from unicrs_rl.experiments.points import StudyPoint
+from unicrs_rl.experiments.points import StudyPoint, check_stands
 from unicrs_rl.experiments.report import render, warnings
 from unicrs_rl.experiments.run_folder import (
     OF_STUDY,
@@ -184,6 +183,9 @@ def plan_study(which: str, values: Mapping[str, Any], file: Path | None = None) 
             with _at(place):
                 resolve({}, under=settings)  # whether the study itself is at fault
             raise
+        for point in _points_of(run, study.point):
+            with _at(place):
+                check_stands(configs[run.name], point)
         if configs[run.name].surface is not Surface.TEXT:
             raise InputError(f"{place}: surface: a comparison is held in words")
         if run.checkpoints is not None:

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, LabelMap
-from unicrs_rl.errors import InputError, unknown
+from unicrs_rl.errors import InputError, explain, unknown
 from unicrs_rl.experiments import checkpoint
-from unicrs_rl.experiments.config import OnExisting, Seed, explain, read_settings
+from unicrs_rl.experiments.config import OnExisting, Seed, read_settings
 from unicrs_rl.experiments.provenance import check_corpus_unchanged, corpus_provenance
 from unicrs_rl.experiments.run_folder import Belongings, RunFolder
 from unicrs_rl.experiments.training import Progress

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from unicrs_rl.experiments.budgets import budget_warning
+from unicrs_rl.experiments.budgets import budget_warning, untrained_warning
 from unicrs_rl.experiments.costs import COSTS
 from unicrs_rl.experiments.results import missing_dialogues, missing_scores
 from unicrs_rl.experiments.seeker_tables import seeker_tables
@@ -30,8 +30,9 @@ def print_results(found: Mapping[str, Any], console: Console) -> None:
             console.print(_differences(reference, others, found["protocol"]["dialogues"]))
     console.print(f"\n[bold]{escape(found['verdict'])}[/bold]", highlight=False, soft_wrap=True)
     console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
-    if (uneven := budget_warning(found)) is not None:
-        console.print(escape(uneven), style="red", highlight=False, soft_wrap=True)
+    for warning in (untrained_warning(found), budget_warning(found)):
+        if warning is not None:
+            console.print(escape(warning), style="red", highlight=False, soft_wrap=True)
     if "without_drift" in found:
         steady = f"Without the dialogues in which a seeker drifted: {found['without_drift']['verdict']}"
         console.print(escape(steady), highlight=False, soft_wrap=True)

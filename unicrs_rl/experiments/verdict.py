@@ -31,6 +31,7 @@ def verdict(
     means: Mapping[str, Mapping[str, float | None]],
     comparisons: Sequence[Mapping[str, Any]],
     dialogues: int | None = None,
+    learned: bool = True,
 ) -> str:
     """One sentence on the first two arms, by the metrics that were declared primary.
 
@@ -39,6 +40,7 @@ def verdict(
 
     Args:
         dialogues: how many there should be; where fewer can be compared, that is said.
+        learned: whether either of the two is trained; of rules nothing is said of training seeds.
     """
     if len(arms) < 2:
         return f"Only {arms[0]} was run, so there is nothing to compare."
@@ -55,7 +57,8 @@ def verdict(
         title, wins = METRIC_BY_NAME[name].title, _WINS.get(name, "is better than")
         if not detected(row):
             numbers = _numbers(name, means[a], means[b], row, dialogues)
-            undecided.append(f"{title} ({numbers}{_at_least(row, means[a][name], means[b][name])})")
+            least = _at_least(row, (means[a][name], means[b][name]), learned)
+            undecided.append(f"{title} ({numbers}{least})")
         elif (row["difference"] > 0) == METRIC_BY_NAME[name].higher_is_better:
             numbers = _numbers(name, means[a], means[b], row, dialogues)
             parts.append(f"{a} {wins} {b} ({title}: {numbers}{_decided(row)})")
@@ -165,13 +168,14 @@ def _digits(name: str) -> int:
     return 2 if name == "at" else 3
 
 
-def _at_least(row: Mapping[str, Any], *means: float | None) -> str:
+def _at_least(row: Mapping[str, Any], means: Sequence[float | None], learned: bool) -> str:
     """How small a difference would have been found."""
     least = row.get("detectable")
     if least is None:
         return ""
     if least > max(1.0, *(mean or 0.0 for mean in means)):  # more than such means can differ
-        return "; so few training seeds and dialogues would hardly have shown any"
+        few = "training seeds and dialogues" if learned else "dialogues"
+        return f"; so few {few} would hardly have shown any"
     return f"; {least:.{_digits(row['metric'])}f} or more would have been detected with a chance of 80%"
 
 

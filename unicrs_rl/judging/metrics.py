@@ -8,17 +8,34 @@ many dialogues each mean rests on.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from numbers import Real
 from typing import overload
 
 from unicrs_rl.dialogue import Dialogue, Outcome
 from unicrs_rl.language.lexicon import tokenize
-from unicrs_rl.registry import PlugIn, Registry
+from unicrs_rl.registry import PlugIn, Registry, in_short
 
 SATISFIED_ABOVE = 4.0
 """Default of tau: a dialogue whose final judge score exceeds it counts for Conv-SR."""
+RESERVED = frozenset(
+    {
+        # columns of dialogues.csv
+        *("world", "arm", "seed", "index", "seeker", "target"),
+        *("success", "turns", "item", "rank", "left", "mentioned_before"),
+        *("asks", "recommends", "chats", "strategies"),
+        *("calls", "tokens", "failed_calls", "invented", "judge_calls", "judge_tokens"),
+        *("seeker_calls", "seeker_tokens", "drifted", "behaviours"),
+        # among the means of an arm in results.json
+        "dist2_corpus",
+        # of a checkpoint that was tried in training
+        *("done", "seconds", "split", "success_by_turn"),
+    }
+)
+"""What stands beside metrics, by name, in files: no metric of another package may be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +100,31 @@ def _plugged(plug: PlugIn) -> Metric:
         raise plug.unfit("is no unicrs_rl.judging.metrics.Metric")
     if found.name != plug.name:
         raise plug.unfit(f"calls itself {found.name!r}")
-    return found
+    return replace(found, of=_checked(plug, found.of))
 
 
-METRIC_BY_NAME: Registry[Metric] = Registry("metric", _plugged)
+def _checked(
+    plug: PlugIn, of: Callable[[FinishedDialogue], object]
+) -> Callable[[FinishedDialogue], float | None]:
+    """A metric of another package that gives finite numbers or ``None``, or else a complaint."""
+
+    def value_of(finished: FinishedDialogue) -> float | None:
+        try:
+            value = of(finished)
+            if value is None:
+                return None
+            number = float(value) if isinstance(value, Real) else math.nan
+        except Exception as error:  # another package's code may raise anything
+            raise plug.unfit(f"failed in a dialogue ({in_short(error)})") from error
+        if not math.isfinite(number):
+            shown = " ".join(reprlib.repr(value).split())
+            raise plug.unfit(f"gave {shown}; it has to give a finite number, or None for no value")
+        return number
+
+    return value_of
+
+
+METRIC_BY_NAME: Registry[Metric] = Registry("metric", _plugged, RESERVED)
 """Metrics, ours and those of other packages."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unicrs_rl.errors import InputError
+from unicrs_rl.errors import InputError, explain
 from unicrs_rl.policy.base import Learner, Policy
 from unicrs_rl.policy.control import POINTS
 from unicrs_rl.policy.prompted import Intercrs, Llm, Pccrs
@@ -144,7 +144,5 @@ def check_settings(arm: str, settings: Mapping[str, Any]) -> None:
     try:
         policy_class(arm).Config.model_validate(settings)
     except ValidationError as error:
-        problem = error.errors()[0]
-        said = problem.get("ctx", {}).get("error", problem["msg"])
-        name = ".".join(("arm", arm, *map(str, problem["loc"])))
-        raise InputError(f"{name}: {said}") from None
+        name = ".".join(("arm", arm, *map(str, error.errors()[0]["loc"])))
+        raise InputError(f"{name}: {explain(error)}") from None

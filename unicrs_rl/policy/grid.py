@@ -37,7 +37,7 @@ from typing_extensions import override
 
 from unicrs_rl import draws
 from unicrs_rl.dialogue import STRATEGIES, Act, Plan
-from unicrs_rl.errors import InputError
+from unicrs_rl.errors import InputError, explain
 from unicrs_rl.graphs.states import States
 from unicrs_rl.policy.arms import policy_class
 from unicrs_rl.policy.base import ArmContext, Learner, Tensors
@@ -77,9 +77,9 @@ class GridConfig(Point):
             try:
                 _learner_class(info.data["learner"]).Config.model_validate(settings)
             except ValidationError as error:
-                problem = error.errors()[0]
-                place = ".".join(map(str, problem["loc"]))
-                raise ValueError(f"{place}: {problem['msg']}" if place else problem["msg"]) from None
+                place = ".".join(map(str, error.errors()[0]["loc"]))
+                said = explain(error)
+                raise ValueError(f"{place}: {said}" if place else said) from None
         return settings
 
     @model_validator(mode="after")

@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch.nn import functional
 
 from unicrs_rl import draws
-from unicrs_rl.errors import InputError, unknown
+from unicrs_rl.errors import InputError, explain, unknown
 from unicrs_rl.experiments import checkpoint
-from unicrs_rl.experiments.config import OnExisting, Seed, explain, read_settings
+from unicrs_rl.experiments.config import OnExisting, Seed, read_settings
 from unicrs_rl.experiments.corpora import REDIAL, corpus_folders
 from unicrs_rl.experiments.interplay.examples import Example, read_examples
 from unicrs_rl.experiments.provenance import check_corpus_unchanged, corpus_provenance

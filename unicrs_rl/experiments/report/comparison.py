@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
-
-from unicrs_rl.errors import InputError
 from unicrs_rl.experiments.budgets import budget_rows
 from unicrs_rl.experiments.controls.shortcut import shortcut_rows
 from unicrs_rl.experiments.costs import COSTS, by_task, with_timings
@@ -23,7 +20,7 @@ from unicrs_rl.experiments.report.strategies import strategy_figures
 from unicrs_rl.experiments.report.success import success_figure
 from unicrs_rl.experiments.report.warnings import warnings
 from unicrs_rl.experiments.report.why import why_figures
-from unicrs_rl.experiments.results import schema
+from unicrs_rl.experiments.results import check_results, check_whole
 from unicrs_rl.experiments.run_folder import RunFolder
 from unicrs_rl.experiments.seeker_figures import Course
 from unicrs_rl.experiments.verdict import detected, p_text
@@ -34,18 +31,17 @@ def comparison(folder: RunFolder) -> str:
     """The page.
 
     Raises:
-        InputError: if results or traces are broken.
+        InputError: if results or traces are broken, or traces lack dialogues that the results counted.
     """
     found = folder.read_json(folder.results)
-    problem = next(jsonschema.Draft202012Validator(schema()).iter_errors(found), None)
-    if problem is not None:
-        raise InputError(f"{folder.results}: not the results of a run ({problem.message[:80]})")
+    check_results(folder.results, found)
     arms = list(found["arms"])
     course = {arm: Course() for arm in arms}
     gists: dict[str, list[Gist]] = {arm: [] for arm in arms}
     for line in folder.read_traces():
         course[line["arm"]].add(line)
         gists[line["arm"]].append(Gist.of(line))
+    check_whole(folder.traces, {arm: len(told) for arm, told in gists.items()}, found)
     config = RunFolder.read(folder.path)[1]
     timings = folder.read_json(folder.timings)
     timed = with_timings(found, timings)

@@ -28,7 +28,7 @@ class Paired:
 
     Attributes:
         difference: in units of the metric.
-        low, high: its 95% interval.
+        low, high: its 95% interval; that of a difference of shares stays within -1 and 1.
         p: two-sided; the one that decides.
         pairs: dialogues in which both arms have a value.
         missing: dialogues in which either has none.
@@ -85,6 +85,8 @@ def compare_arms(
     if seeds is not None:
         p = p_of(mean, ends, len(gaps), seeds)
         ends = widened(mean, ends, len(gaps), seeds)
+    if _shares(a[:, complete]) and _shares(b[:, complete]):
+        ends = max(-1.0, ends[0]), min(1.0, ends[1])
     deviation = float(gaps.std(ddof=1))
     return Paired(
         difference=mean,
@@ -117,8 +119,12 @@ def interval_of_arm(table: NDArray[np.float64]) -> tuple[float, float] | None:
         return ends
     known = column[~np.isnan(column)]
     low, high = widened(float(known.mean()), ends, len(known), SeedNoise.of([found]))
-    share = np.isin(table[~np.isnan(table)], (0.0, 1.0)).all()
-    return (max(0.0, low), min(1.0, high)) if share else (low, high)
+    return (max(0.0, low), min(1.0, high)) if _shares(table) else (low, high)
+
+
+def _shares(values: NDArray[np.float64]) -> bool:
+    """Whether all values are 0 or 1, so that means of them are shares; missing ones (NaN) aside."""
+    return bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
 
 
 def _permutation(gaps: NDArray[np.float64]) -> float:
@@ -150,8 +156,7 @@ def _odds_ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
     """Conditional odds ratio of 0/1 values, each dialogue a stratum: that of discordant pairs."""
     from statsmodels.stats.contingency_tables import StratifiedTable
 
-    values = np.concatenate([a.ravel(), b.ravel()])
-    if not np.isin(values[~np.isnan(values)], (0.0, 1.0)).all():
+    if not (_shares(a) and _shares(b)):
         return None
     tables = np.array([[(arm == value).sum(axis=0) for value in (1.0, 0.0)] for arm in (a, b)])
     with np.errstate(divide="ignore", invalid="ignore"):
