@@ -189,7 +189,7 @@ def _loss(network: LlamaForCausalLM, rows: Sequence[tuple[list[int], list[int]]]
     return torch.nn.functional.cross_entropy(logits, ids[counts])
 
 
-def tiny_model(folder: Path, components: Components, dialogues: int = 12, steps: int = 400) -> Path:
+def tiny_model(folder: Path, components: Components, dialogues: int = 12, steps: int = 600) -> Path:
     """Train a network to answer the project's prompts, and save it.
 
     It learns the last lines of a prompt, cut at random, so that the length does not matter.

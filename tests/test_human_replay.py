@@ -316,7 +316,7 @@ def test_the_arms_of_a_run(corpus: Path, tmp_path: Path, capsys: pytest.CaptureF
         (["--corpus", "redial,inspired"], "one corpus at a time"),
         (["--split", "valid"], "--split valid: not in"),
         (["--arm", "unified"], "--arm unified: it learns; give the run folder with its checkpoint"),
-        (["--arm", "gredy"], "unknown arm 'gredy'; did you mean greedy?"),
+        (["--arm", "gredy"], "unknown arm 'gredy'; did you mean greedy"),
         (["--dialogues", "0"], "--dialogues: at least 1 is needed (it is 0)"),
         (["--world", "nowhere"], "unknown world 'nowhere'"),
         (["/nowhere"], "/nowhere: not a run folder"),

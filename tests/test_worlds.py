@@ -240,7 +240,8 @@ def test_a_key_says_nothing_about_the_target(movies: World) -> None:
 
 
 def test_worlds_are_found_by_name() -> None:
-    assert set(worlds) == {"movies", "redial", "lastfm"}
+    planted = {f"planted-{name}" for name in ("coupled", "separable", "strategic", "indifferent")}
+    assert set(worlds) == {"movies", "redial", "lastfm"} | planted
     assert make_world("movies").name == "movies"
 
 
@@ -254,7 +255,7 @@ def test_an_unknown_world_is_answered_with_did_you_mean(wrong: str, meant: str) 
 
 
 def test_a_hopeless_name_is_answered_with_the_list() -> None:
-    with pytest.raises(InputError, match="known: lastfm, movies, redial"):
+    with pytest.raises(InputError, match="known: lastfm, movies, planted-coupled, planted-indifferent, planted-separable, planted-strategic, redial"):
         make_world("xyzzy")
 
 

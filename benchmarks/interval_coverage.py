@@ -1,6 +1,6 @@
 """How often 95% intervals cover the truth, and how often nothing is called something.
 
-Usage: python benchmarks/coverage.py
+Usage: python benchmarks/interval_coverage.py
 
 Two arms without any difference are simulated many times, from the model of
 unicrs_rl.experiments.statistics.seeds: an effect of each training, one of each dialogue (shared by the
