@@ -197,7 +197,7 @@ def test_p_and_interval_agree() -> None:
 
 
 def test_intervals_cover_other_trainings_where_the_blind_ones_do_not() -> None:
-    """Twenty in a hundred trials would miss by chance once in a million; see benchmarks/interval_coverage.py."""
+    """Twenty of a hundred trials miss by chance once in a million; see benchmarks/interval_coverage.py."""
     rng = np.random.default_rng(10)
     covered = blind = positive = 0
     for _ in range(200):

@@ -2,8 +2,8 @@
 
 Dialogues are drawn once for both arms, which held the same ones; seeds of each arm apart. What comes out
 is shown beside the interval that decides and decides nothing: of two to five trainings it covers too
-little (``benchmarks/interval_coverage.py`` says how much), as resampling so few units must (Davison and Hinkley,
-*Bootstrap Methods and their Application*, 1997, sec. 3.8).
+little (``benchmarks/interval_coverage.py`` says how much), as resampling so few units must (Davison and
+Hinkley, *Bootstrap Methods and their Application*, 1997, sec. 3.8).
 """
 
 from __future__ import annotations
