@@ -255,7 +255,7 @@ def test_an_unknown_world_is_answered_with_did_you_mean(wrong: str, meant: str) 
 
 
 def test_a_hopeless_name_is_answered_with_the_list() -> None:
-    with pytest.raises(InputError, match="known: lastfm, movies, planted-coupled, planted-.*, redial"):
+    with pytest.raises(InputError, match=r"known: lastfm, movies, planted-coupled, planted-.*, redial"):
         make_world("xyzzy")
 
 
