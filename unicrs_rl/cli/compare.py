@@ -59,7 +59,7 @@ def run(verb: Compare) -> None:
         print(json.dumps(merged))
     else:
         console = Console()
-        print_results(merged, console if console.is_terminal else Console(width=200))
         report = escape(str(verb.out / "report.html"))
-        console.print(f"\nThe report: {report}", highlight=False, soft_wrap=True)
+        console.print(f"The report: {report}\n", highlight=False, soft_wrap=True)
+        print_results(merged, console if console.is_terminal else Console(width=200))
     check_judged(found["arms"])

@@ -28,17 +28,18 @@ def print_results(found: Mapping[str, Any], console: Console) -> None:
         others = [row for row in found["comparisons"] if row["a"] == reference]
         if others:
             console.print(_differences(reference, others, found["protocol"]["dialogues"]))
-    console.print(f"\n[bold]{escape(found['verdict'])}[/bold]", highlight=False, soft_wrap=True)
-    console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
+    console.print()
     for warning in (untrained_warning(found), budget_warning(found)):
         if warning is not None:
             console.print(escape(warning), style="red", highlight=False, soft_wrap=True)
-    if "without_drift" in found:
-        steady = f"Without the dialogues in which a seeker drifted: {found['without_drift']['verdict']}"
-        console.print(escape(steady), highlight=False, soft_wrap=True)
     for missing in (missing_dialogues(found["arms"]), missing_scores(found["arms"])):
         if missing:
             console.print(escape(f"{missing}."), highlight=False, soft_wrap=True)
+    if "without_drift" in found:
+        steady = f"Without the dialogues in which a seeker drifted: {found['without_drift']['verdict']}"
+        console.print(escape(steady), highlight=False, soft_wrap=True)
+    console.print(escape(found["rests_on"]), highlight=False, soft_wrap=True)
+    console.print(f"\n[bold]{escape(found['verdict'])}[/bold]", highlight=False, soft_wrap=True)
 
 
 def print_reading(found: Mapping[str, Any], console: Console) -> None:
